@@ -1,0 +1,129 @@
+"""Arms: the combinations of factor levels that a study compares, and its declared contrasts."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from study.data.arrays import union
+from study.data.features import Inputs, inputs_of
+from study.errors import SpecError
+from study.spec import CANONICAL_FACTORS, StudySpec, TrainingSpec
+
+SHORT_NAMES: Mapping[tuple[str, str], str] = {
+    ("statics", "on"): "",
+    ("statics", "off"): "nostatics",
+    ("snow", "off"): "",
+    ("snow", "observed"): "snow",
+}
+"""What a level adds to an arm's name; levels of other factors add `factor.level`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One combination of factor levels."""
+
+    name: str
+    """Unique in the study, made of letters, digits, `-` and `.`: `ealstm-snow`."""
+    levels: Mapping[str, str]
+    """Factor -> level."""
+    inputs: Inputs
+
+    @property
+    def model(self) -> str:
+        return self.levels["model"]
+
+    def training(self, base: TrainingSpec, hyperparameters: Mapping[str, Any]) -> TrainingSpec:
+        """The configuration of one of this arm's training jobs."""
+        own = {f: level for f, level in self.levels.items() if f not in CANONICAL_FACTORS}
+        return TrainingSpec.model_validate(base.model_dump() | own | dict(hyperparameters))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contrast:
+    """A declared comparison: arm `a` minus arm `b`."""
+
+    name: str
+    a: str
+    b: str
+
+
+def expand(spec: StudySpec) -> tuple[Arm, ...]:
+    """All arms of a study, in the order of its factors' levels.
+
+    Raises:
+        SpecError: A combination is senseless and not excluded, or none is left.
+    """
+    arms = []
+    for combination in itertools.product(*spec.factors.values()):
+        levels = dict(zip(spec.factors, combination, strict=True))
+        if any(rule.items() <= levels.items() for rule in spec.exclude):
+            continue
+        inputs = inputs_of(levels, spec.data)
+        if levels["model"] == "ealstm" and not inputs.static:
+            raise SpecError(
+                "an ealstm takes its input gate from static attributes and cannot do without; "
+                "add `exclude: [{model: ealstm, statics: off}]`"
+            )
+        arms.append(Arm(name=_name(spec, levels), levels=levels, inputs=inputs))
+    if not arms:
+        raise SpecError("exclude leaves no arm; remove one of its rules")
+    return tuple(arms)
+
+
+def all_inputs(arms: tuple[Arm, ...]) -> Inputs:
+    """What the arms see together; the common mask follows from it."""
+    return union([arm.inputs for arm in arms])
+
+
+def declared_contrasts(spec: StudySpec, arms: tuple[Arm, ...]) -> tuple[Contrast, ...]:
+    """The contrasts a spec declares, each between two arms.
+
+    Raises:
+        SpecError: A contrast names no arm.
+    """
+    found: dict[tuple[str, str], Contrast] = {}
+    for declared in spec.contrasts:
+        if isinstance(declared.a, dict) and isinstance(declared.b, dict):
+            a, b = _arm_with(arms, spec, declared.a), _arm_with(arms, spec, declared.b)
+            pairs = [Contrast(name=f"{a.name} - {b.name}", a=a.name, b=b.name)]
+        else:
+            pairs = _pairs(arms, str(declared.factor), str(declared.a), str(declared.b))
+        for pair in pairs:
+            found.setdefault((pair.a, pair.b), pair)
+    return tuple(found.values())
+
+
+def _pairs(arms: tuple[Arm, ...], factor: str, a: str, b: str) -> list[Contrast]:
+    by_levels = {tuple(arm.levels.items()): arm for arm in arms}
+    pairs = []
+    for arm in arms:
+        if arm.levels[factor] != a:
+            continue
+        other = by_levels.get(tuple({**arm.levels, factor: b}.items()))
+        if other is not None:
+            name = f"{factor} {a} - {b} | {other.name}"
+            pairs.append(Contrast(name=name, a=arm.name, b=other.name))
+    if not pairs:
+        raise SpecError(f"the contrast of `{factor}` {a} - {b} has no pair of arms left to compare")
+    return pairs
+
+
+def _arm_with(arms: tuple[Arm, ...], spec: StudySpec, wanted: Mapping[str, str]) -> Arm:
+    """The arm with these levels; a factor left out stands at its first level."""
+    levels = {f: wanted.get(f, spec.factors[f][0]) for f in spec.factors}
+    for arm in arms:
+        if arm.levels == levels:
+            return arm
+    described = ", ".join(f"{f}: {level}" for f, level in levels.items())
+    raise SpecError(f"a contrast names the arm {{{described}}}, which the study does not have")
+
+
+def _name(spec: StudySpec, levels: Mapping[str, str]) -> str:
+    parts = [levels["model"]]
+    for factor, level in levels.items():
+        if factor != "model":
+            parts.append(SHORT_NAMES.get((factor, level), f"{factor}.{level}"))
+    return "-".join(part for part in parts if part)

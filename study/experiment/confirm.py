@@ -1,0 +1,112 @@
+"""The confirmation's last act: replicates are simulated and scored, the test period read once."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from safetensors.numpy import load, save
+
+from study.data.arrays import StudyArrays, assemble
+from study.evaluation.metrics import all_metrics
+from study.evaluation.simulate import simulate_period
+from study.experiment.arms import all_inputs
+from study.experiment.book import Book
+from study.experiment.jobs import Job, checkpoint_key, identity
+from study.experiment.storage import Storage
+from study.experiment.trial import make_trainer
+from study.training import checkpoint
+from study.training.loop import DeviceData
+
+OBSERVED = "predictions/observed.safetensors"
+BASINS = "predictions/basins.json"
+BASIN_FACTS = ("huc_02", "gauge_name", "gauge_lat", "gauge_lon", "frac_snow", "aridity")
+"""What the report tells of a basin beside its scores, where the store has it."""
+
+
+def prediction_key(arm: str, seed: int) -> str:
+    """Place of a replicate's simulated discharge in the study's storage."""
+    return f"predictions/{arm}/{seed:03d}.safetensors"
+
+
+def confirm(book: Book, store: xr.Dataset, storage: Storage) -> None:
+    """Simulate and score all replicates that are trained and not yet evaluated.
+
+    The reading of the test period is written to the log before it begins. A study that has grown
+    since reads it again, with all its replicates, and the log counts that.
+    """
+    done = [job for arm in book.arms for job in book.replicates(arm)
+            if book.status(job.key) == "done"]  # fmt: skip
+    if all(job.key in book.evaluations for job in done):
+        return
+    spec = book.spec
+    if spec.data.periods.test is not None and not _reading_goes_on(book, done):
+        book.begin_test_read(job.key for job in done)
+    inputs = all_inputs(tuple(book.arms.values()))
+    arrays = assemble(store, spec, inputs, read_test=True)
+    data = DeviceData(arrays)
+    _write_observed(arrays, store, storage)
+    torch.set_num_threads(spec.resources.threads)
+    for job in done:
+        if job.key not in book.evaluations:
+            book.evaluated(job.key, _evaluate(book, job, data, storage))
+    book.log.flush()
+
+
+def _reading_goes_on(book: Book, done: list[Job]) -> bool:
+    """A reading that was begun for just these replicates and ended before its time."""
+    begun = [e["keys"] for e in book.log.events if e["event"] == "test_read"]
+    return bool(begun) and begun[-1] == [str(job.key) for job in done]
+
+
+def _evaluate(book: Book, job: Job, data: DeviceData, storage: Storage) -> dict[str, Any]:
+    """Scores by period; the simulated discharge goes to storage."""
+    spec, arm = book.spec, book.arms[job.key.arm]
+    trainer = make_trainer(spec, arm, data, job.key, job.hyperparameters)
+    name = identity(spec, job.key, trainer.config)
+    checkpoint.restore(trainer, storage.read(checkpoint_key(name, spec.training.epochs)))
+    sims, scores = {}, {}
+    for period in [p for p in data.arrays.periods if p != "train"]:
+        sims[period] = simulate_period(trainer.model, data, arm.inputs, trainer.config, period)
+        scores[period] = _summary(sims[period], data.arrays.observed(period))
+    storage.write(prediction_key(arm.name, job.key.seed), save(sims))
+    return scores
+
+
+def _summary(sim: np.ndarray, obs: np.ndarray) -> dict[str, float] | None:
+    """Metric -> median over basins, and the mean of NSE; None where nothing was observed."""
+    if not np.isfinite(obs).any():
+        return None
+    metrics = all_metrics(sim=sim, obs=obs)
+    medians = {f"{name}_median": float(np.nanmedian(v)) for name, v in metrics.items()}
+    nse = metrics["nse"]
+    below = float((nse[np.isfinite(nse)] < 0).mean())
+    return medians | {"nse_mean": float(np.nanmean(nse)), "share_nse_below_0": below}
+
+
+def _write_observed(arrays: StudyArrays, store: xr.Dataset, storage: Storage) -> None:
+    """What the report needs of the data, so that it needs no store."""
+    periods = [p for p in arrays.periods if p != "train"]
+    series = {f"qobs.{p}": np.ascontiguousarray(arrays.observed(p)) for p in periods}
+    chosen = store.sel(basin=list(arrays.basins))
+    if "swe" in store:
+        for period in periods:
+            swe = chosen["swe"].reindex(time=arrays.days(period)).values
+            series[f"swe.{period}"] = np.ascontiguousarray(swe, np.float32)
+    storage.write(OBSERVED, save(series))
+    facts = {
+        "basins": list(arrays.basins),
+        "first_days": {p: str(arrays.days(p)[0].date()) for p in periods},
+        "facts": {n: chosen[n].values.tolist() for n in BASIN_FACTS if n in store},
+        "attributes": {n: chosen[n].values.tolist() for n in arrays.inputs.static},
+        "scaler": vars(arrays.scaler),
+    }
+    storage.write(BASINS, json.dumps(facts).encode())
+
+
+def read_predictions(storage: Storage, arm: str, seed: int) -> dict[str, np.ndarray]:
+    """Period -> (basin, day) simulated discharge of a replicate, mm/d."""
+    return dict(load(storage.read(prediction_key(arm, seed))))

@@ -1,0 +1,190 @@
+"""A study from its spec to its scores: start it or go on with it, wherever it stopped."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from study.data.arrays import StudyArrays, assemble
+from study.data.store import open_store, verify
+from study.errors import InputError, SpecError, StudyError
+from study.experiment import provenance
+from study.experiment.arms import Arm, all_inputs, declared_contrasts, expand
+from study.experiment.book import Book
+from study.experiment.confirm import confirm
+from study.experiment.eventlog import EventLog
+from study.experiment.jobs import CLOSED, checkpoint_key, identity
+from study.experiment.storage import Storage, only_driver, open_storage
+from study.spec import StudySpec, parse_spec
+
+Progress = Callable[[Book], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A study that has passed every check and can be started."""
+
+    spec: StudySpec
+    arms: tuple[Arm, ...]
+    store: xr.Dataset
+    arrays: StudyArrays
+
+
+def prepare(spec: StudySpec, store_path: Path | str) -> Prepared:
+    """Check all that can be checked before anything starts.
+
+    Raises:
+        InputError: The spec and the store do not make a study; says why.
+    """
+    arms = expand(spec)
+    declared_contrasts(spec, arms)
+    store = open_store(store_path)
+    verify(store, store_path)
+    arrays = assemble(store, spec, all_inputs(arms))
+    return Prepared(spec=spec, arms=arms, store=store, arrays=arrays)
+
+
+def study_storage(name: str, results: str) -> Storage:
+    """Where the study of this name keeps its results."""
+    return open_storage(f"{results.rstrip('/')}/{name}")
+
+
+def open_book(storage: Storage) -> Book:
+    """The book of a study as it is now, to read.
+
+    Raises:
+        InputError: There is no study.
+    """
+    log = EventLog(storage)
+    begun = [e for e in log.events if e["event"] == "study"]
+    if not begun:
+        raise InputError(f"{storage.uri}: holds no study; start one with `study run SPEC`")
+    spec = parse_spec(begun[-1]["spec"], storage.uri)
+    return Book(spec, expand(spec), log)
+
+
+def run(
+    prepared: Prepared,
+    storage: Storage,
+    *,
+    address: str | None,
+    num_cpus: int | None = None,
+    tracking_uri: str | None,
+    progress: Progress = lambda book: None,
+) -> Book:
+    """Start a study or go on with it, until its replicates are scored.
+
+    Args:
+        prepared: The study.
+        storage: Its results.
+        address: Of a Ray cluster; None for an own one on this machine.
+        num_cpus: Size of an own one; the machine's if None.
+        tracking_uri: Of the MLflow server or database; None: no tracking.
+        progress: Called whenever the book has changed.
+
+    Raises:
+        SpecError: The study was begun with another spec or other data.
+        StudyError: It cannot be carried out.
+    """
+    spec = prepared.spec
+    with only_driver(storage):
+        log = EventLog(storage)
+        _begin(log, prepared)
+        book = Book(spec, prepared.arms, log)
+        with _tracked(book, tracking_uri):
+            progress(book)
+            if not book.trained():
+                _train(book, prepared.arrays, storage, address, num_cpus, progress)
+            _delete_spent_checkpoints(book, storage)
+            confirm(book, prepared.store, storage)
+            progress(book)
+        failed = [arm for arm in book.arms if book.arm_failed(arm)]
+        if failed:
+            reasons = [j.failure for j in book.stage(failed[0], "search") if j.failure]
+            raise StudyError(
+                f"every trial of arm {failed[0]} failed; the first reason: "
+                f"{(reasons or ['unknown'])[0].strip().splitlines()[-1]}"
+            )
+        return book
+
+
+def _train(
+    book: Book,
+    arrays: StudyArrays,
+    storage: Storage,
+    address: str | None,
+    num_cpus: int | None,
+    progress: Progress,
+) -> None:
+    from study.experiment.cluster import connected  # loads Ray only when there is work for it
+
+    with connected(address, num_cpus=num_cpus) as cpus:
+        from study.experiment.sweep import sweep
+
+        workers = max(1, int(cpus / book.spec.resources.cpus))
+        sweep(book, arrays, storage, num_workers=workers, progress=progress)
+
+
+def _tracked(book: Book, uri: str | None) -> Any:
+    if uri is None:
+        return nullcontext()
+    from study.experiment.tracking import Tracker  # loads MLflow
+
+    return Tracker(book, uri)
+
+
+def _begin(log: EventLog, prepared: Prepared) -> None:
+    """Write what the study is, or compare it with what was begun."""
+    spec, digests = prepared.spec, _digests(prepared)
+    begun = [e for e in log.events if e["event"] == "study"]
+    if begun:
+        earlier = parse_spec(begun[-1]["spec"], "the study begun earlier")
+        if earlier.fixed() != spec.fixed():
+            raise SpecError(
+                f"study {spec.name} was begun with another spec; give the changed one another "
+                f"name. What differs: {_difference(earlier.fixed(), spec.fixed())}"
+            )
+        if begun[-1]["digests"] != digests:
+            differing = [g for g in digests if begun[-1]["digests"].get(g) != digests[g]]
+            raise SpecError(
+                f"study {spec.name} was begun with other data (group {', '.join(differing)}); "
+                "give --data the store it was begun with, or the study another name"
+            )
+    if not begun or begun[-1]["spec"] != spec.model_dump(mode="json"):
+        log.append(event="study", spec=spec.model_dump(mode="json"), digests=digests,
+                   provenance=provenance.collect())  # fmt: skip
+    log.append(event="launch", **provenance.host())
+    log.flush()
+
+
+def _digests(prepared: Prepared) -> dict[str, str]:
+    """Digests of the data groups that the study reads."""
+    names = {*all_inputs(prepared.arms).dynamic, *all_inputs(prepared.arms).static, "qobs"}
+    groups = {str(prepared.store[name].attrs["group"]) for name in names}
+    return {g: d for g, d in prepared.store.attrs["digests"].items() if g in groups}
+
+
+def _difference(old: dict[str, Any], new: dict[str, Any]) -> str:
+    a, b = (json.dumps(spec, indent=1, sort_keys=True).splitlines() for spec in (old, new))
+    lines = difflib.unified_diff(a, b, lineterm="", n=0)
+    changed = [line for line in lines if line[:1] in "+-" and line[:3] not in ("+++", "---")]
+    return " ".join(" ".join(line.split()) for line in changed)
+
+
+def _delete_spent_checkpoints(book: Book, storage: Storage) -> None:
+    """Only replicates' last checkpoints are needed once all is trained."""
+    keep = set()
+    for key, job in book.jobs.items():
+        if key.stage == "replicate" and book.status(key) in CLOSED:
+            config = book.arms[key.arm].training(book.spec.training, job.hyperparameters)
+            keep.add(checkpoint_key(identity(book.spec, key, config), book.spec.training.epochs))
+    for stored in storage.keys("trials/"):
+        if stored not in keep:
+            storage.delete(stored)

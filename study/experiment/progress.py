@@ -1,0 +1,71 @@
+"""Where a study stands and how far it has to go."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from study.experiment.book import Book
+from study.experiment.jobs import CLOSED, rungs_of
+from study.spec import StudySpec
+
+
+def progress_of(book: Book) -> dict[str, Any]:
+    """Where a study stands, as plain data: what `study status --json` prints."""
+    state = "finished" if is_finished(book) else "trained" if book.trained() else "unfinished"
+    return {
+        "study": book.spec.name,
+        "state": state,
+        "jobs": sum(book.status(key) in CLOSED for key in book.jobs),
+        "jobs_planned": planned_jobs(book.spec, len(book.arms)),
+        "arms": [_arm(book, name) for name in book.arms],
+    }
+
+
+def _arm(book: Book, name: str) -> dict[str, Any]:
+    search = list(book.stage(name, "search"))
+    states = [book.status(job.key) for job in search]
+    scores = [job.scores[max(job.scores)] for job in search if job.scores]
+    closed = [j.key for j in book.jobs.values() if j.key.arm == name
+              and book.status(j.key) in CLOSED]  # fmt: skip
+    return {
+        "arm": name,
+        "trials": {
+            "planned": book.spec.trials_per_arm(),
+            "asked": len(search),
+            **{s: states.count(s) for s in ("run", "wait", "stopped", "done", "failed")},
+        },
+        "candidates": sum(key.stage == "candidate" for key in closed),
+        "replicates": sum(key.stage == "replicate" for key in closed),
+        "best_validation_nse": max(scores, default=None),
+        "seconds": round(sum(j.seconds for j in book.jobs.values() if j.key.arm == name)),
+    }
+
+
+def is_finished(book: Book) -> bool:
+    """Trained, and every replicate that could be trained is scored."""
+    jobs = [job for arm in book.arms for job in book.replicates(arm)]
+    return book.trained() and all(
+        job.key in book.evaluations for job in jobs if book.status(job.key) == "done"
+    )
+
+
+def planned_jobs(spec: StudySpec, num_arms: int) -> int:
+    """Trials, candidates and replicates of a study; fewer if an arm fails."""
+    return num_arms * (spec.trials_per_arm() + _again(spec) + spec.confirmation.seeds)
+
+
+def planned_epochs(spec: StudySpec) -> int:
+    """Epochs of one arm if no trial fails: the same for every arm."""
+    search, epochs, before = spec.search, 0, 0
+    members = search.cohort_size
+    for rung in rungs_of(spec):
+        epochs += members * (rung - before)
+        members, before = max(1, members // search.reduction), rung
+    confirmation = (_again(spec) + spec.confirmation.seeds) * spec.training.epochs
+    return search.cohorts * epochs + confirmation
+
+
+def _again(spec: StudySpec) -> int:
+    """Candidate jobs of an arm; a single trial needs none to be chosen."""
+    candidates = min(spec.confirmation.candidates, spec.trials_per_arm())
+    return candidates * spec.confirmation.candidate_seeds if candidates > 1 else 0

@@ -1,0 +1,115 @@
+"""Hyperparameters of one trial: a pure function of the spec, the arm, the index and closed cohorts.
+
+The first cohort of every arm is a Latin hypercube whose draws are named by (study seed, cohort,
+parameter): arms share them, and a parameter that only one arm has shifts nobody's stream.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from study.seeding import derive, generator
+from study.spec import RangeSpec, SearchSpec, TrainingSpec
+
+Hyperparameters = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a sampler learns of one trial of a closed cohort."""
+
+    hyperparameters: Mapping[str, Any]
+    scores: Mapping[int, float]
+    """Epoch of a rung -> median validation NSE; empty if the trial failed before the first."""
+    complete: bool
+    """Reached the epoch cap."""
+
+
+def sample(search: SearchSpec, arm: str, index: int, history: Sequence[Outcome]) -> Hyperparameters:
+    """Hyperparameters of trial `index` of an arm.
+
+    Args:
+        search: Space, sampler and seed.
+        arm: Name of the arm.
+        index: Number of the trial in its arm.
+        history: Trials of the arm's closed cohorts, in order of index.
+    """
+    if search.sampler == "tpe" and history and search.space:
+        return _tpe(search, arm, index, history)
+    shares = {name: _share(search, index, name) for name in search.space}
+    return {name: _at(name, search.space[name], share) for name, share in shares.items()}
+
+
+def typical(search: SearchSpec) -> Hyperparameters:
+    """The middle of the space, for estimates of cost."""
+    return {name: _at(name, choice, 0.5) for name, choice in search.space.items()}
+
+
+def _share(search: SearchSpec, index: int, name: str) -> float:
+    """A number in [0, 1) for one parameter of one trial."""
+    if search.sampler == "random":
+        return float(generator("draw", search.seed, index, name).random())
+    cohort, member = divmod(index, search.cohort_size)
+    stratified = generator("draw", search.seed, cohort, name)
+    strata = stratified.permutation(search.cohort_size)
+    return float((strata[member] + stratified.random(search.cohort_size)[member]) / len(strata))
+
+
+def _at(name: str, choice: RangeSpec | tuple[Any, ...], share: float) -> Any:
+    if isinstance(choice, tuple):
+        return choice[int(share * len(choice))]
+    low, high = choice.low, choice.high
+    if _whole(name):
+        high += 1
+    value = low * (high / low) ** share if choice.log else low + (high - low) * share
+    return min(int(value), int(choice.high)) if _whole(name) else float(value)
+
+
+def _whole(name: str) -> bool:
+    return TrainingSpec.model_fields[name].annotation is int
+
+
+def _distribution(name: str, choice: RangeSpec | tuple[Any, ...]) -> BaseDistribution:
+    if isinstance(choice, tuple):
+        return CategoricalDistribution(choice)
+    if _whole(name):
+        return IntDistribution(int(choice.low), int(choice.high), log=choice.log)
+    return FloatDistribution(choice.low, choice.high, log=choice.log)
+
+
+def _tpe(search: SearchSpec, arm: str, index: int, history: Sequence[Outcome]) -> Hyperparameters:
+    """Tree-structured Parzen estimator (Bergstra et al. 2011) on the arm's own history."""
+    space = {name: _distribution(name, choice) for name, choice in search.space.items()}
+    sampler = optuna.samplers.TPESampler(
+        seed=derive("tpe", search.seed, arm, index) % 2**32, n_startup_trials=1
+    )
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    study.add_trials([_past(outcome, space) for outcome in history])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return dict(study.ask(space).params)
+
+
+def _past(outcome: Outcome, space: Mapping[str, BaseDistribution]) -> FrozenTrial:
+    """A trial as the sampler's library keeps it; one that failed ranks below all others."""
+    last = outcome.scores[max(outcome.scores)] if outcome.scores else None
+    return create_trial(
+        params=dict(outcome.hyperparameters),
+        distributions=dict(space),
+        state=TrialState.COMPLETE if outcome.complete else TrialState.PRUNED,
+        value=last,
+        intermediate_values=dict(outcome.scores),
+    )

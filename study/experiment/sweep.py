@@ -1,0 +1,231 @@
+"""Ray Tune carries out what the book says: the only place where Tune's classes are met.
+
+The searcher and the scheduler hold no state of their own but which Tune trial is which job. A job
+that must wait at a rung ends as a Tune trial, and is handed out anew with its checkpoint when it is
+promoted; so promotion, retry after a lost worker and restart of the study are one path.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import pickle
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from ray import tune
+from ray.exceptions import RayTaskError
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import Searcher
+
+from study.data.arrays import StudyArrays
+from study.errors import StudyError
+from study.experiment.book import Book
+from study.experiment.jobs import JobKey
+from study.experiment.storage import Storage, open_storage
+from study.experiment.trial import RunningJob, Worker
+from study.training.loop import DeviceData
+
+KEY = "key"
+"""Where a Tune configuration names the job, as text."""
+
+
+class JobTrainable(tune.Trainable):
+    """A Ray actor that trains one job after the other; one step is one epoch."""
+
+    def setup(self, config: dict[str, Any], shared: dict[str, Any] | None = None) -> None:
+        assert shared is not None  # `with_parameters` gives it
+        spec = shared["spec"]
+        torch.set_num_threads(spec.resources.threads)
+        device = "cuda" if spec.resources.gpus and torch.cuda.is_available() else "cpu"
+        self.worker = Worker(
+            spec=spec,
+            arms=shared["arms"],
+            data=DeviceData(ray.get(shared["arrays"]), device),
+            storage=open_storage(shared["storage"]),
+        )
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        # The job begins in `step`: Tune is silent about errors raised here.
+        self.config = new_config
+        self.job: RunningJob | None = None
+        return True
+
+    def step(self) -> dict[str, Any]:
+        if self.job is None:
+            self.job = RunningJob(
+                self.worker,
+                JobKey.parse(self.config[KEY]),
+                self.config["hyperparameters"],
+                saved=self.config["saved"],
+            )
+        report = self.job.step()
+        # As text: Tune flattens nested results on their way to the scheduler.
+        return {"report": json.dumps(report), "training_iteration": report["epoch"]}
+
+
+class _Unsaved:
+    """Tune writes its searcher and scheduler into files of its own, which nothing ever reads:
+    the book is their state."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class BookSearcher(_Unsaved, Searcher):
+    """Hands the book's next job to Tune."""
+
+    def __init__(self, book: Book):
+        super().__init__(metric="training_iteration", mode="max")
+        self.book = book
+        self.keys: dict[str, JobKey] = {}
+        self.errors: dict[str, BaseException] = {}
+        """Tune's trial id -> what `BookScheduler.on_trial_error` found"""
+
+    def set_search_properties(self, *args: Any, **kwargs: Any) -> bool:
+        return True
+
+    def suggest(self, trial_id: str) -> Any:
+        job = self.book.next_job()
+        if job is None:  # FINISHED is final: Tune would never ask again
+            return Searcher.FINISHED if self.book.trained() else None
+        self.keys[trial_id] = job.key
+        self.book.live.add(job.key)
+        return {
+            KEY: str(job.key),
+            "hyperparameters": dict(job.hyperparameters),
+            "saved": job.saved,
+        }
+
+    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+        key = self.keys.pop(trial_id)
+        self.book.live.discard(key)
+        if error:
+            found = self.errors.pop(trial_id, None)
+            own = isinstance(found, RayTaskError)  # raised by the job; else its worker died
+            self.book.fail(key, _reason(found), lost=not own)
+
+    def save(self, checkpoint_path: str) -> None:
+        """The book is the state."""
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """The book is the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """The book is the state."""
+
+
+class BookScheduler(_Unsaved, TrialScheduler):
+    """Tells the book of every epoch, and Tune what becomes of the job."""
+
+    _supports_buffered_results = False
+
+    def __init__(self, book: Book, searcher: BookSearcher, progress: Callable[[Book], None]):
+        super().__init__()
+        self.book, self.searcher, self.progress = book, searcher, progress
+        self.trials: dict[str, Trial] = {}
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        self.trials[trial.trial_id] = trial
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        status = self.book.report(JobKey.parse(trial.config[KEY]), json.loads(result["report"]))
+        self.progress(self.book)
+        verdict: str = TrialScheduler.CONTINUE if status == "run" else TrialScheduler.STOP
+        return verdict
+
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        # `trial.get_error()` looks into the storage, where the file is not yet.
+        path = Path(trial.pickled_error_file or "")
+        if path.is_file():
+            self.searcher.errors[trial.trial_id] = pickle.loads(path.read_bytes())
+        self.trials.pop(trial.trial_id, None)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: Any) -> None:
+        self.trials.pop(trial.trial_id, None)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
+        self.trials.pop(trial.trial_id, None)
+
+    def choose_trial_to_run(self, tune_controller: Any, *args: Any, **kwargs: Any) -> Trial | None:
+        for trial in list(self.trials.values()):
+            if trial.status == Trial.ERROR:  # failed between two jobs: Tune tells nobody
+                self.trials.pop(trial.trial_id)
+                self.searcher.on_trial_complete(trial.trial_id, error=True)
+        pending = (t for t in self.trials.values() if t.status == Trial.PENDING)
+        return next(pending, None)
+
+    def debug_string(self) -> str:
+        return "synchronous halving in cohorts"
+
+
+def _reason(error: BaseException | None) -> str:
+    if isinstance(error, RayTaskError):
+        return str(error)[-4000:]
+    return f"worker lost: {error!r}"[:1000]
+
+
+def sweep(
+    book: Book,
+    arrays: StudyArrays,
+    storage: Storage,
+    *,
+    num_workers: int,
+    progress: Callable[[Book], None],
+) -> None:
+    """Train all that the book has left to train.
+
+    Args:
+        book: The study's book.
+        arrays: Its data, without test discharge.
+        storage: Where checkpoints are kept, reachable from all workers.
+        num_workers: Jobs that may be handed out before one has begun.
+        progress: Called after every epoch.
+
+    Raises:
+        StudyError: Training ended before its time.
+    """
+    if book.trained():
+        return
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(num_workers)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the book keeps what failed
+    shared = {
+        "spec": book.spec,
+        "arms": book.arms,
+        "arrays": ray.put(arrays),
+        "storage": storage.uri,
+    }
+    resources = {"cpu": book.spec.resources.cpus, "gpu": book.spec.resources.gpus}
+    searcher = BookSearcher(book)
+    with tempfile.TemporaryDirectory(prefix="study-tune-", ignore_cleanup_errors=True) as scratch:
+        tune.Tuner(
+            tune.with_resources(tune.with_parameters(JobTrainable, shared=shared), resources),
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                scheduler=BookScheduler(book, searcher, progress),
+                num_samples=-1,  # until the searcher says that all is done
+                reuse_actors=True,
+                trial_dirname_creator=lambda trial: trial.trial_id,
+            ),
+            run_config=tune.RunConfig(
+                name="sweep",
+                storage_path=scratch,
+                failure_config=tune.FailureConfig(max_failures=0),  # the book hands out again
+                checkpoint_config=tune.CheckpointConfig(
+                    checkpoint_frequency=0, checkpoint_at_end=False  # jobs save themselves
+                ),
+                verbose=0,
+            ),
+        ).fit()
+    book.log.flush()
+    if not book.trained():
+        raise StudyError(
+            f"study {book.spec.name} was interrupted; the same command goes on where it stopped"
+        )

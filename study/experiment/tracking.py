@@ -1,0 +1,351 @@
+"""MLflow as a projection of the event log: behind it at times, never ahead, the same when replayed.
+
+    study run                 the spec, its provenance; later the report
+    └── arm run               factors; means over its replicates
+        ├── trial run         hyperparameters, learning curve, status
+        └── replicate run     the same, and the scores of the periods read
+
+A background thread follows the log's flushed events, so training never waits for the server. Every
+run carries its identity as a tag: it is looked up before it is made, and metrics keep the events'
+own times, so a replay after any crash adds nothing twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, Run, RunStatus, RunTag, ViewType
+from mlflow.exceptions import MlflowException
+
+from study.errors import StudyError
+from study.experiment.book import Book
+from study.experiment.eventlog import Event
+from study.experiment.jobs import CLOSED, JobKey, identity
+
+SQLITE = "sqlite:///"
+IDENTITY = "study.identity"
+STATUS = "study.status"
+PARENT = "mlflow.parentRunId"
+SECONDS_BETWEEN_ROUNDS = 0.5
+PATIENCE_SECONDS = 60
+"""How long the end of a study waits for a server that does not answer."""
+
+logger = logging.getLogger(__name__)
+logging.getLogger("mlflow").setLevel(logging.WARNING)
+logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+def default_uri(results: Path | str) -> str:
+    """The database of a results folder, when no server is named."""
+    return f"{SQLITE}{Path(results).resolve()}/mlflow.db"
+
+
+class Tracker:
+    """Follows a book's log while it is entered (`with`)."""
+
+    def __init__(self, book: Book, uri: str):
+        self.book = book
+        self._projection = Projection(book, uri)
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="tracking", daemon=True)
+
+    def __enter__(self) -> Tracker:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._ending.set()
+        self._thread.join()
+
+    def _follow(self) -> None:
+        deadline = None
+        while True:
+            ending = self._ending.is_set()  # before the round: it then sees the last events
+            if ending and deadline is None:
+                deadline = time.monotonic() + PATIENCE_SECONDS
+            try:
+                self._projection.catch_up()
+                if ending:
+                    return
+            except (MlflowException, OSError) as error:
+                logger.warning("MLflow does not answer, records wait in the log: %s", error)
+                if deadline is not None and time.monotonic() > deadline:
+                    logger.warning("the same `study run` later adds what MLflow lacks")
+                    return
+            self._ending.wait(SECONDS_BETWEEN_ROUNDS)
+            if ending:
+                time.sleep(SECONDS_BETWEEN_ROUNDS)
+
+
+class Projection:
+    """The state of the tracking server that a log implies, brought about step by step."""
+
+    def __init__(self, book: Book, uri: str):
+        self.book, self.uri = book, uri
+        self.done = 0
+        """Events that the server has."""
+        self._client: MlflowClient | None = None
+        self._runs: dict[str, str] = {}
+        """Identity -> run id"""
+        self._finished: set[str] = set()
+        self._experiment = ""
+
+    def catch_up(self) -> None:
+        """Bring the server level with the flushed log."""
+        if self._client is None:
+            self._client = self._connect()
+        events = self.book.log.events[self.done : self.book.log.flushed]
+        curves: dict[str, list[Metric]] = {}
+        for event in events:
+            if event["event"] == "reported":
+                key = JobKey.parse(event["key"])
+                curves.setdefault(self._identity(key), []).extend(_curve(event))
+        for event in events:
+            if event["event"] == "asked":
+                self._start(event)
+        for name, metrics in curves.items():
+            if name not in self._finished:
+                self._log(name, metrics)
+        self._close(events)
+        for event in events:
+            if event["event"] == "evaluated":
+                self._log_evaluation(event)
+        self.done += len(events)
+
+    def _connect(self) -> MlflowClient:
+        client = MlflowClient(tracking_uri=self.uri)
+        name = self.book.spec.name
+        found = client.get_experiment_by_name(name)
+        self._experiment = (
+            found.experiment_id
+            if found
+            else client.create_experiment(name, artifact_location=_artifacts(self.uri, name))
+        )
+        token = None
+        while True:
+            page = client.search_runs(
+                [self._experiment], run_view_type=ViewType.ALL, max_results=1000, page_token=token
+            )
+            for run in page:
+                self._remember(run)
+            token = page.token
+            if not token:
+                break
+        self._client = client
+        self._start_tree()
+        return client
+
+    def _remember(self, run: Run) -> None:
+        name = run.data.tags.get(IDENTITY)
+        if name:
+            self._runs[name] = run.info.run_id
+            if run.data.tags.get(STATUS) in CLOSED:
+                self._finished.add(name)
+
+    def _start_tree(self) -> None:
+        """The study run and the arm runs."""
+        book, spec = self.book, self.book.spec
+        begun = next(e for e in book.log.events if e["event"] == "study")
+        is_new = self._study not in self._runs
+        facts = {f"study.{k}": str(v) for k, v in begun["provenance"].items()}
+        digests = {f"study.digest.{g}": d for g, d in begun["digests"].items()}
+        tags = {"study.stage": "study", "study.spec_digest": spec.digest(), **facts, **digests}
+        if spec.question:
+            tags["mlflow.note.content"] = spec.question
+        run_id = self._ensure(self._study, spec.name, None, begun["time"], tags)
+        if is_new:
+            assert self._client is not None
+            self._client.log_dict(run_id, begun["spec"], "spec.yaml")
+        for arm in book.arms.values():
+            tags = {"study.stage": "arm", "study.arm": arm.name}
+            name = self._arm(arm.name)
+            params = dict(arm.levels)
+            self._ensure(name, arm.name, self._study, begun["time"], tags, params)
+
+    def _start(self, event: Event) -> None:
+        key = JobKey.parse(event["key"])
+        job, arm = self.book.jobs[key], self.book.arms[key.arm]
+        number = f"{key.trial:03d}" if key.stage == "search" else f"{key.trial:03d}.{key.seed}"
+        tags = {"study.stage": key.stage, "study.arm": key.arm, STATUS: "run"}
+        self._ensure(
+            self._identity(key),
+            f"{key.arm} {key.stage} {number}",
+            self._arm(key.arm),
+            event["time"],
+            tags,
+            {**arm.levels, **job.hyperparameters},
+        )
+
+    def _ensure(
+        self,
+        name: str,
+        run_name: str,
+        parent: str | None,
+        started: float,
+        tags: Mapping[str, str],
+        params: Mapping[str, Any] | None = None,
+    ) -> str:
+        """The run of an identity; made if it is not there."""
+        if name in self._runs:
+            return self._runs[name]
+        assert self._client is not None
+        tags = {IDENTITY: name, **tags}
+        if parent is not None:
+            tags[PARENT] = self._runs[parent]
+        run = self._client.create_run(
+            self._experiment, start_time=_milliseconds(started), tags=tags, run_name=run_name
+        )
+        if params:
+            listed = [Param(k, str(v)) for k, v in params.items()]
+            self._client.log_batch(run.info.run_id, params=listed)
+        self._runs[name] = run.info.run_id
+        return str(run.info.run_id)
+
+    def _close(self, events: Iterable[Event]) -> None:
+        """End the runs whose jobs these events closed."""
+        assert self._client is not None
+        for event in events:
+            for key in self._touched(event):
+                name, status = self._identity(key), self.book.status(key)
+                if status not in CLOSED or name in self._finished:
+                    continue
+                job = self.book.jobs[key]
+                tags = [RunTag(STATUS, status), RunTag("study.epochs", str(job.epochs))]
+                if job.failure:
+                    tags.append(RunTag("study.failure", job.failure[-4000:]))
+                metrics = [_metric("seconds", job.seconds, event["time"], job.epochs)]
+                self._client.log_batch(self._runs[name], tags=tags, metrics=metrics)
+                ended = RunStatus.FAILED if status == "failed" else RunStatus.FINISHED
+                self._client.set_terminated(
+                    self._runs[name],
+                    RunStatus.to_string(ended),
+                    end_time=_milliseconds(event["time"]),
+                )
+                self._finished.add(name)
+
+    def _touched(self, event: Event) -> list[JobKey]:
+        if event["event"] in ("reported", "failed"):
+            return [JobKey.parse(event["key"])]
+        if event["event"] == "decided":
+            jobs = self.book.cohort(event["arm"], event["cohort"]) or []
+            return [job.key for job in jobs]
+        return []
+
+    def _log_evaluation(self, event: Event) -> None:
+        """Scores of a replicate, and the mean over the arm's replicates so far."""
+        key, at = JobKey.parse(event["key"]), event["time"]
+        epochs = self.book.spec.training.epochs
+        scores = _flat(event["scores"])
+        self._log(self._identity(key), [_metric(n, v, at, epochs) for n, v in scores.items()])
+        done = [j.key for j in self.book.replicates(key.arm) if j.key in self.book.evaluations]
+        if done and key == done[-1]:
+            tables = [_flat(self.book.evaluations[k]) for k in done]
+            means = {n: sum(t[n] for t in tables) / len(tables) for n in tables[0]}
+            metrics = [_metric(n, v, at, 0) for n, v in means.items()]
+            self._log(self._arm(key.arm), metrics)
+            self._end(self._arm(key.arm), at)
+
+    def end_study(self) -> None:
+        """End the study run: its report is there."""
+        self._end(self._study, self.book.log.events[-1]["time"])
+
+    def _end(self, name: str, at: float) -> None:
+        assert self._client is not None
+        self._client.set_terminated(self._runs[name], end_time=_milliseconds(at))
+
+    def _log(self, name: str, metrics: list[Metric]) -> None:
+        assert self._client is not None
+        for start in range(0, len(metrics), 1000):  # the server's limit
+            self._client.log_batch(self._runs[name], metrics=metrics[start : start + 1000])
+
+    @property
+    def study_run(self) -> str:
+        return self._runs[self._study]
+
+    @property
+    def _study(self) -> str:
+        return f"study:{self.book.spec.name}"
+
+    def _arm(self, arm: str) -> str:
+        return f"arm:{self.book.spec.name}/{arm}"
+
+    def _identity(self, key: JobKey) -> str:
+        job, arm = self.book.jobs[key], self.book.arms[key.arm]
+        config = arm.training(self.book.spec.training, job.hyperparameters)
+        return identity(self.book.spec, key, config)
+
+
+def _artifacts(uri: str, name: str) -> str | None:
+    """Place of an experiment's artifacts: beside a local database; else the server decides."""
+    if not uri.startswith(SQLITE):
+        return None
+    return (Path(uri.removeprefix(SQLITE)).parent / "mlartifacts" / name).as_uri()
+
+
+def serve_ui(uri: str, port: int) -> None:
+    """Serve the MLflow UI on loopback until it is interrupted."""
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with contextlib.suppress(KeyboardInterrupt):
+        subprocess.run(command, env=environment, check=False)
+
+
+def log_report(book: Book, uri: str, folder: Path) -> None:
+    """Put a study's report into its study run, and end that run.
+
+    Raises:
+        StudyError: The server does not answer.
+    """
+    projection = Projection(book, uri)
+    try:
+        projection.catch_up()
+        client = MlflowClient(tracking_uri=uri)
+        client.log_artifacts(projection.study_run, str(folder), "report")
+        projection.end_study()
+    except (MlflowException, OSError) as error:
+        raise StudyError(f"{uri}: the report could not be logged to MLflow ({error})") from None
+
+
+def _curve(event: Event) -> list[Metric]:
+    named = {"train/loss": event["loss"]}
+    for name, value in (event.get("validation") or {}).items():
+        named[f"val/{name}"] = value
+    return [_metric(n, v, event["time"], event["epoch"]) for n, v in named.items()]
+
+
+def _flat(scores: Mapping[str, Mapping[str, float] | None]) -> dict[str, float]:
+    """`{period: {metric: value}}` as `period/metric`, named as during training."""
+    short = {"validation": "val"}
+    return {
+        f"{short.get(period, period)}/{name}": value
+        for period, metrics in scores.items()
+        for name, value in (metrics or {}).items()
+    }
+
+
+def _metric(name: str, value: float, at: float, step: int) -> Metric:
+    return Metric(name, float(value), _milliseconds(at), step)
+
+
+def _milliseconds(seconds: float) -> int:
+    return int(seconds * 1000)

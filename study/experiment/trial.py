@@ -1,0 +1,89 @@
+"""One training job on a worker: epoch by epoch, scored and saved where its study asks for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from study.evaluation.metrics import nse
+from study.evaluation.simulate import simulate_period
+from study.experiment.arms import Arm
+from study.experiment.jobs import (
+    JobKey,
+    checkpoint_key,
+    identity,
+    rungs_of,
+    training_seed,
+    validation_epochs,
+)
+from study.experiment.storage import Storage
+from study.spec import StudySpec
+from study.training import checkpoint
+from study.training.loop import DeviceData, Trainer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worker:
+    """What a worker keeps between jobs."""
+
+    spec: StudySpec
+    arms: Mapping[str, Arm]
+    data: DeviceData
+    storage: Storage
+
+
+def make_trainer(
+    spec: StudySpec, arm: Arm, data: DeviceData, key: JobKey, hyperparameters: Mapping[str, Any]
+) -> Trainer:
+    """The training job of a key, before its first epoch."""
+    config = arm.training(spec.training, hyperparameters)
+    return Trainer(
+        data, model=arm.model, inputs=arm.inputs, config=config, seed=training_seed(spec, key)
+    )
+
+
+class RunningJob:
+    """A job in the hands of a worker."""
+
+    def __init__(
+        self, worker: Worker, key: JobKey, hyperparameters: Mapping[str, Any], *, saved: int
+    ):
+        """Begin a job, or go on with it after its checkpoint of epoch `saved` (0: none)."""
+        self.worker, self.key = worker, key
+        spec, arm = worker.spec, worker.arms[key.arm]
+        self.trainer = make_trainer(spec, arm, worker.data, key, hyperparameters)
+        self.identity = identity(spec, key, self.trainer.config)
+        if saved:
+            content = worker.storage.read(checkpoint_key(self.identity, saved))
+            checkpoint.restore(self.trainer, content)
+        self._last_save = time.monotonic()
+
+    def step(self) -> dict[str, Any]:
+        """Train one epoch; returns what `Book.report` takes."""
+        started = time.perf_counter()
+        result: dict[str, Any] = {"loss": self.trainer.run_epoch(), "epoch": self.trainer.epoch}
+        spec = self.worker.spec
+        if self.trainer.epoch in validation_epochs(spec):
+            result["validation"] = self._validate()
+        due = time.monotonic() - self._last_save > spec.resources.checkpoint_seconds
+        if due or self.trainer.epoch in rungs_of(spec):
+            self._save()
+            result["saved"] = True
+        result["seconds"] = round(time.perf_counter() - started, 4)
+        return result
+
+    def _validate(self) -> dict[str, float]:
+        arm = self.worker.arms[self.key.arm]
+        data, config = self.worker.data, self.trainer.config
+        sim = simulate_period(self.trainer.model, data, arm.inputs, config, "validation")
+        scores = nse(sim=sim, obs=data.arrays.observed("validation"))
+        return {"nse_median": float(np.nanmedian(scores)), "nse_mean": float(np.nanmean(scores))}
+
+    def _save(self) -> None:
+        content = checkpoint.dump(self.trainer)
+        self.worker.storage.write(checkpoint_key(self.identity, self.trainer.epoch), content)
+        self._last_save = time.monotonic()

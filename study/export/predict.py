@@ -1,0 +1,194 @@
+"""Prediction from a bundle: forcing in, discharge out; needs neither Ray nor MLflow."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import xarray as xr
+
+from study.data.scaling import stack_scaled
+from study.errors import BundleError, DataError
+from study.evaluation.simulate import simulate, simulate_windows
+from study.export.bundle import Bundle
+from study.spec import Period
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forcing:
+    """Unscaled inputs of a prediction."""
+
+    source: str
+    """Named in errors."""
+    data: xr.Dataset
+    """Daily inputs `(basin, time)`; attributes `(basin,)`, where the source has them."""
+
+
+def read_forcing(path: Path) -> Forcing:
+    """Read daily inputs.
+
+    Args:
+        path: A data store or other Zarr folder, a NetCDF file (`.nc`), each with dims
+            `(basin, time)`; or a CSV with columns `gauge_id`, `date` and the inputs by name.
+
+    Raises:
+        DataError: The file cannot be read as one of these.
+    """
+    try:
+        if path.is_dir():
+            data = xr.open_zarr(path, chunks=None)
+        elif path.suffix == ".nc":
+            data = xr.open_dataset(path)
+        else:
+            table = pd.read_csv(path, dtype={"gauge_id": str}, parse_dates=["date"])
+            data = table.set_index(["gauge_id", "date"]).to_xarray()
+            data = data.rename(gauge_id="basin", date="time")
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(
+            f"{path}: cannot be read as forcing ({error}); give a data store, a NetCDF file with "
+            "dims (basin, time), or a CSV with columns gauge_id, date and the inputs"
+        ) from None
+    if not {"basin", "time"} <= set(data.dims):
+        raise DataError(f"{path}: must have the dims basin and time, but has {list(data.dims)}")
+    return Forcing(source=str(path), data=data)
+
+
+def predict(bundle: Bundle, forcing: Forcing, period: Period | None = None) -> xr.Dataset:
+    """Simulate discharge.
+
+    Args:
+        bundle: The model.
+        forcing: Its inputs, and attributes for basins that the bundle does not know.
+        period: Days to predict; all that the forcing allows after the warm-up if None.
+
+    Returns:
+        `qsim (basin, time)`, mean of the members, and `qsim_members (member, basin, time)`; mm/d.
+
+    Raises:
+        DataError: An input or attribute is missing; says which, where and from when on.
+    """
+    config = bundle.manifest.training
+    days = _days(forcing, period, config.warmup)
+    dynamic = _dynamic(bundle, forcing, days)
+    static = _static(bundle, forcing)
+    y = [
+        simulate(model, dynamic, static, warmup=config.warmup)
+        if config.simulation == "continuous"
+        else simulate_windows(
+            model, dynamic, static, warmup=config.warmup, targets=config.targets_per_window
+        )
+        for model in bundle.members
+    ]
+    qsim = bundle.manifest.scaler.unscale_qsim(torch.stack(y)).numpy()
+    units = {"units": "mm/d"}
+    return xr.Dataset(
+        {
+            "qsim": (("basin", "time"), qsim.mean(axis=0), units),
+            "qsim_members": (("member", "basin", "time"), qsim, units),
+        },
+        coords={
+            "basin": forcing.data["basin"].values.astype(object),
+            "time": days[config.warmup :],
+        },
+        attrs={"study": bundle.manifest.study, "arm": bundle.manifest.arm},
+    )
+
+
+def named_period(bundle: Bundle, text: str) -> Period:
+    """A period by name (`test`) as the bundle knows it, or as `first day:last day`.
+
+    Raises:
+        BundleError: The bundle has no period of this name.
+    """
+    if ":" in text:
+        return Period.model_validate(text)
+    if text not in bundle.manifest.periods:
+        known = ", ".join(bundle.manifest.periods)
+        raise BundleError(f"the bundle has no period `{text}`; it has {known}")
+    return Period.model_validate(bundle.manifest.periods[text])
+
+
+def write_prediction(prediction: xr.Dataset, out: Path) -> None:
+    """Write a prediction as CSV, NetCDF (`.nc`) or Zarr (`.zarr`), by the name of the file.
+
+    Raises:
+        DataError: The file exists, or its ending is none of these.
+    """
+    if out.exists():
+        raise DataError(f"{out}: exists already; remove it, or give another --out")
+    if out.suffix == ".csv":
+        table = prediction["qsim"].to_series().rename_axis(["gauge_id", "date"])
+        table.to_csv(out)
+    elif out.suffix == ".nc":
+        prediction.to_netcdf(out, engine="h5netcdf")
+    elif out.suffix == ".zarr":
+        prediction.to_zarr(out, zarr_format=2, consolidated=True)
+    else:
+        raise DataError(f"{out}: the file's ending must be .csv, .nc or .zarr")
+
+
+def _days(forcing: Forcing, period: Period | None, warmup: int) -> pd.DatetimeIndex:
+    """All days that are fed, warm-up first."""
+    there = pd.DatetimeIndex(forcing.data["time"].values)
+    if period is not None:
+        first = period.start - datetime.timedelta(days=warmup)
+        return pd.date_range(first, period.end)
+    if len(there) <= warmup:
+        raise DataError(
+            f"{forcing.source}: has {len(there)} days; the model needs {warmup} to warm up "
+            "before the first it predicts"
+        )
+    return pd.date_range(there[0], there[-1])
+
+
+def _dynamic(bundle: Bundle, forcing: Forcing, days: pd.DatetimeIndex) -> torch.Tensor:
+    data = forcing.data.reindex(time=days)
+    values: dict[str, np.ndarray] = {}
+    for entry in bundle.manifest.dynamic_inputs:
+        if entry.name not in data:
+            raise DataError(
+                f"{forcing.source}: has no input `{entry.name}` ({entry.units}); the model needs "
+                f"{', '.join(i.name for i in bundle.manifest.dynamic_inputs)}"
+            )
+        units = data[entry.name].attrs.get("units", entry.units)
+        if units != entry.units:
+            raise DataError(
+                f"{forcing.source}: `{entry.name}` is in {units}, the model takes {entry.units}"
+            )
+        series = data[entry.name].transpose("basin", "time").values.astype(np.float32)
+        gaps = ~np.isfinite(series)
+        if gaps.any():
+            row, day = (int(i[0]) for i in np.nonzero(gaps))
+            raise DataError(
+                f"{forcing.source}: basin {data['basin'].values[row]} has no `{entry.name}` on "
+                f"{days[day].date()}; fill the gap, or give another --period (the model is fed "
+                f"from {bundle.manifest.training.warmup} days before it)"
+            )
+        values[entry.name] = series
+    shape = (data.sizes["basin"], len(days))
+    return torch.from_numpy(stack_scaled(values, bundle.manifest.scaler, *shape))
+
+
+def _static(bundle: Bundle, forcing: Forcing) -> torch.Tensor:
+    basins = [str(b) for b in forcing.data["basin"].values]
+    values: dict[str, np.ndarray] = {}
+    for entry in bundle.manifest.static_inputs:
+        if entry.name in forcing.data:
+            values[entry.name] = forcing.data[entry.name].values.astype(np.float64)
+            continue
+        unknown = [b for b in basins if b not in bundle.attributes.index]
+        if unknown:
+            raise DataError(
+                f"{forcing.source}: basin {unknown[0]} is new to the model and the file has no "
+                f"attribute `{entry.name}`; add it as a variable with the dim basin"
+            )
+        values[entry.name] = bundle.attributes.loc[basins, entry.name].to_numpy(np.float64)
+    for name, attribute in values.items():
+        if not np.isfinite(attribute).all():
+            basin = basins[int(np.flatnonzero(~np.isfinite(attribute))[0])]
+            raise DataError(f"{forcing.source}: basin {basin} has no value of `{name}`")
+    return torch.from_numpy(stack_scaled(values, bundle.manifest.scaler, len(basins)))

@@ -1,0 +1,85 @@
+"""Export of a finished study: an arm's replicates as a bundle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from study.data.scaling import Scaler
+from study.errors import InputError, StudyError
+from study.experiment.book import Book
+from study.experiment.confirm import BASINS
+from study.experiment.jobs import checkpoint_key, identity
+from study.experiment.progress import is_finished
+from study.experiment.storage import Storage
+from study.export.bundle import FORMAT, InputEntry, Manifest, input_entries, write_bundle
+from study.training.checkpoint import weights
+
+
+def winner_of(book: Book) -> str:
+    """The arm with the best mean validation NSE of its replicates.
+
+    Raises:
+        StudyError: The study is not finished.
+    """
+    if not is_finished(book):
+        raise StudyError(
+            f"study {book.spec.name} is not finished; go on with `study run`, then export"
+        )
+    return max(book.arms, key=lambda arm: _means(book, arm)["validation"]["nse_median"])
+
+
+def export_arm(book: Book, storage: Storage, arm_name: str, out: Path) -> None:
+    """Write the bundle of an arm's replicates.
+
+    Raises:
+        InputError: The study has no such arm.
+        StudyError: The study is not finished.
+        BundleError: The folder exists or cannot be written.
+    """
+    if arm_name not in book.arms:
+        raise InputError(
+            f"study {book.spec.name} has no arm `{arm_name}`; its arms are {', '.join(book.arms)}"
+        )
+    if not is_finished(book):
+        raise StudyError(f"study {book.spec.name} is not finished; go on with `study run`")
+    spec, arm = book.spec, book.arms[arm_name]
+    jobs = [job for job in book.replicates(arm_name) if job.key in book.evaluations]
+    config = arm.training(spec.training, jobs[0].hyperparameters)
+    index = json.loads(storage.read(BASINS))
+    scaler = Scaler(**index["scaler"])
+    begun = [e for e in book.log.events if e["event"] == "study"][-1]
+    manifest = Manifest(
+        format=FORMAT,
+        study=spec.name,
+        arm=arm.name,
+        factors=dict(arm.levels),
+        model=arm.model,
+        training=config,
+        dynamic_inputs=input_entries(arm.inputs.dynamic, scaler),
+        static_inputs=input_entries(arm.inputs.static, scaler),
+        target=InputEntry(name="qobs", units="mm/d", mean=scaler.qobs_mean, std=scaler.qobs_std),
+        periods={name: str(period) for name, period in spec.data.periods if period is not None},
+        basins=tuple(index["basins"]),
+        metrics=_means(book, arm_name),
+        digests=begun["digests"],
+        provenance=begun["provenance"],
+        checksums={},
+    )
+    keys = [checkpoint_key(identity(spec, j.key, config), spec.training.epochs) for j in jobs]
+    attributes = pd.DataFrame(
+        {name: index["attributes"][name] for name in arm.inputs.static}, index=index["basins"]
+    )
+    write_bundle(out, manifest, [weights(storage.read(key)) for key in keys], attributes)
+
+
+def _means(book: Book, arm: str) -> dict[str, dict[str, float]]:
+    """Period -> metric -> mean over the arm's replicates."""
+    tables = [book.evaluations[j.key] for j in book.replicates(arm) if j.key in book.evaluations]
+    return {
+        period: {name: sum(t[period][name] for t in tables) / len(tables) for name in scores}
+        for period, scores in tables[0].items()
+        if scores is not None
+    }

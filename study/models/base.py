@@ -1,0 +1,174 @@
+"""What every architecture shares: the call, the dropout, the head and the initial values.
+
+Shape suffixes: B basins (or windows) of a batch, T days, D daily inputs, S static attributes,
+H hidden size.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+State: TypeAlias = tuple[Tensor, Tensor]
+"""Hidden and cell values after the last day seen, [B, H] each."""
+
+RECURRENT_INITS = ("orthogonal", "identity", "uniform")
+"""How the gates' weights start, see `init_gates_`."""
+
+
+class RunoffModel(nn.Module):
+    """A recurrent network that turns daily inputs and static attributes into daily runoff.
+
+    A subclass supplies `_recur`, the hidden state of every day. The output is in whatever scale
+    the model is trained on; scaling belongs to the caller.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_dynamic: int,
+        num_static: int,
+        hidden_size: int,
+        dropout: float,
+        recurrent_init: str,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        if num_dynamic < 1:
+            raise ValueError(f"`num_dynamic >= 1` must hold, but got {num_dynamic}.")
+        if num_static < 0:
+            raise ValueError(f"`num_static >= 0` must hold, but got {num_static}.")
+        if hidden_size < 1:
+            raise ValueError(f"`hidden_size >= 1` must hold, but got {hidden_size}.")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"`0 <= dropout < 1` must hold, but got {dropout}.")
+        if recurrent_init not in RECURRENT_INITS:
+            raise ValueError(
+                f"`recurrent_init` must be one of {RECURRENT_INITS}, but got {recurrent_init!r}."
+            )
+        self.num_dynamic = num_dynamic
+        self.num_static = num_static
+        self.hidden_size = hidden_size
+        self.dropout = dropout
+        # Made without values, so that torch's own initialisation draws nothing.
+        self.head = nn.Linear(hidden_size, 1, device="meta").to_empty(device="cpu")
+        init_uniform_(self.head.parameters(), hidden_size=hidden_size, generator=generator)
+
+    def forward(
+        self,
+        dynamic_BTD: Tensor,
+        static_BS: Tensor,
+        *,
+        warmup: int = 0,
+        state: State | None = None,
+        dropout_mask_generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, State]:
+        """Predict every day after the warm-up.
+
+        Args:
+            dynamic_BTD: Scaled daily inputs.
+            static_BS: Scaled static attributes; [B, 0] for a model without them.
+            warmup: Number of leading days that only fill the memory. They get no output and
+                cost no head.
+            state: What an earlier call returned, to go on where it stopped; zeros when absent.
+            dropout_mask_generator: Source of the dropout mask, on the model's device. Needed in
+                training mode with dropout, never used otherwise.
+
+        Returns:
+            Predictions [B, T - warmup], and the state after the last day.
+
+        Raises:
+            ValueError: If the warm-up is longer than the series, or dropout has no generator.
+        """
+        num_days = dynamic_BTD.shape[1]
+        if not 0 <= warmup <= num_days:
+            raise ValueError(f"`0 <= warmup <= {num_days} days` must hold, but got {warmup}.")
+        hidden_BTH, state = self._recur(dynamic_BTD, static_BS, state)
+        hidden_BTH = self._drop(hidden_BTH[:, warmup:], dropout_mask_generator)
+        runoff_BT: Tensor = self.head(hidden_BTH).squeeze(-1)
+        return runoff_BT, state
+
+    @abstractmethod
+    def _recur(
+        self, dynamic_BTD: Tensor, static_BS: Tensor, state: State | None
+    ) -> tuple[Tensor, State]:
+        """Return the hidden values of every day [B, T, H] and the state after the last."""
+
+    def _drop(self, hidden_BTH: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Zero hidden values at random and scale up the rest, so that the mean is kept."""
+        if not self.training or self.dropout == 0:
+            return hidden_BTH
+        if generator is None:
+            raise ValueError(
+                "`dropout_mask_generator` must be given in training mode with dropout > 0, "
+                f"but got None with dropout {self.dropout}."
+            )
+        keep = 1 - self.dropout
+        mask_BTH = torch.empty_like(hidden_BTH).bernoulli_(keep, generator=generator)
+        return hidden_BTH * mask_BTH.div_(keep)
+
+
+def repeat_daily(static_BS: Tensor, num_days: int) -> Tensor:
+    """Return the static attributes as a daily series [B, T, S] (a view)."""
+    return static_BS.unsqueeze(1).expand(-1, num_days, -1)
+
+
+@torch.no_grad()
+def init_uniform_(
+    parameters: Iterable[Tensor], *, hidden_size: int, generator: torch.Generator
+) -> None:
+    """Draw from U(-1/sqrt(H), 1/sqrt(H)), torch's default for an LSTM and for the head on it."""
+    bound = hidden_size**-0.5
+    for parameter in parameters:
+        parameter.uniform_(-bound, bound, generator=generator)
+
+
+@torch.no_grad()
+def init_gates_(
+    scheme: str,
+    *,
+    inputs: Sequence[Tensor],
+    recurrent: Tensor,
+    biases: Sequence[Tensor],
+    generator: torch.Generator,
+) -> None:
+    """Fill the gates' parameters in place. The forget gate's bias is left to the caller.
+
+    ============  ==================  =====================================  ========
+    scheme        input weights       recurrent weights, one block per gate  biases
+    ============  ==================  =====================================  ========
+    orthogonal    torch's uniform     orthogonal, drawn block by block       zero
+    identity      orthogonal, whole   the identity in every block            zero
+    uniform       torch's uniform     torch's uniform                        uniform
+    ============  ==================  =====================================  ========
+
+    `identity` is what the published EA-LSTM study trained with (Kratzert et al. 2019,
+    https://doi.org/10.5194/hess-23-5089-2019): every cell starts as an integrator.
+    `orthogonal` keeps the norm of the state from day to day, whatever the direction (Saxe et
+    al. 2014, https://arxiv.org/abs/1312.6120).
+
+    Args:
+        scheme: One of `RECURRENT_INITS`.
+        inputs: Matrices with one row per gate unit, one column per input.
+        recurrent: [number of gates x H, H].
+        biases: Vectors.
+        generator: Source of every draw.
+    """
+    hidden_size = recurrent.shape[1]
+    if scheme == "uniform":
+        everything = (*inputs, recurrent, *biases)
+        init_uniform_(everything, hidden_size=hidden_size, generator=generator)
+        return
+    for bias in biases:
+        bias.zero_()
+    if scheme == "identity":
+        for weight in inputs:
+            nn.init.orthogonal_(weight, generator=generator)
+        for block in torch.split(recurrent, hidden_size):
+            nn.init.eye_(block)
+    else:
+        init_uniform_(inputs, hidden_size=hidden_size, generator=generator)
+        for block in torch.split(recurrent, hidden_size):
+            nn.init.orthogonal_(block, generator=generator)

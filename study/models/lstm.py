@@ -1,0 +1,66 @@
+"""LSTM whose static attributes, if any, are repeated beside each day's forcing.
+
+Shape suffixes: B basins (or windows) of a batch, T days, D daily inputs, S static attributes,
+H hidden size.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from study.models.base import RunoffModel, State, init_gates_, repeat_daily
+
+
+class LSTM(RunoffModel):
+    """The standard LSTM, `torch.nn.LSTM` underneath; `num_static=0` makes it static-free.
+
+    torch keeps two biases per gate. The forget bias goes into the first and the second starts
+    there at zero, so that their sum is the value asked for.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_dynamic: int,
+        num_static: int,
+        hidden_size: int,
+        dropout: float,
+        forget_bias: float,
+        recurrent_init: str,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__(
+            num_dynamic=num_dynamic,
+            num_static=num_static,
+            hidden_size=hidden_size,
+            dropout=dropout,
+            recurrent_init=recurrent_init,
+            generator=generator,
+        )
+        # Made without values, so that torch's own initialisation draws nothing.
+        self.lstm = nn.LSTM(
+            num_dynamic + num_static, hidden_size, batch_first=True, device="meta"
+        ).to_empty(device="cpu")
+        parameters = dict(self.lstm.named_parameters())
+        first_bias, second_bias = parameters["bias_ih_l0"], parameters["bias_hh_l0"]
+        init_gates_(
+            recurrent_init,
+            inputs=[parameters["weight_ih_l0"]],
+            recurrent=parameters["weight_hh_l0"],
+            biases=[first_bias, second_bias],
+            generator=generator,
+        )
+        forget = slice(hidden_size, 2 * hidden_size)  # torch's gate order: i, f, g, o
+        with torch.no_grad():
+            first_bias[forget] = forget_bias
+            second_bias[forget] = 0
+
+    def _recur(
+        self, dynamic_BTD: Tensor, static_BS: Tensor, state: State | None
+    ) -> tuple[Tensor, State]:
+        inputs = dynamic_BTD
+        if self.num_static:
+            inputs = torch.cat([inputs, repeat_daily(static_BS, inputs.shape[1])], dim=-1)
+        # nn.LSTM's states carry a leading axis of layers.
+        start = None if state is None else (state[0].unsqueeze(0), state[1].unsqueeze(0))
+        hidden_BTH, (h_1BH, c_1BH) = self.lstm(inputs, start)
+        return hidden_BTH, (h_1BH.squeeze(0), c_1BH.squeeze(0))

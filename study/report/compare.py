@@ -1,0 +1,208 @@
+"""The answer of a study: arms, budgets and contrasts as one object, its tables and figures."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from study.experiment.arms import declared_contrasts
+from study.experiment.book import Book
+from study.experiment.jobs import JobKey
+from study.experiment.storage import Storage
+from study.report import figures
+from study.report.evidence import Evidence, Period, gather, summary
+from study.report.statistics import Effect, arm_interval, holm, paired_effect
+from study.seeding import derive
+
+HYDROGRAPHS = 4
+
+
+def build_report(book: Book, evidence: Evidence) -> dict[str, Any]:
+    """The report as plain data: what `study report --json` prints."""
+    arms = [_arm(book, evidence, name) for name in book.arms]
+    effects = contrast_effects(book, evidence)
+    adjusted = holm([e.p_wilcoxon for e in effects.values()])
+    pairs = {c.name: c for c in declared_contrasts(book.spec, tuple(book.arms.values()))}
+    return {
+        "study": book.spec.name,
+        "question": book.spec.question,
+        "winner": max(arms, key=lambda arm: arm["validation"]["nse_median"])["arm"],
+        "winner_chosen_on": "validation",
+        "period": evidence.verdict_period,
+        "equivalence": book.spec.evidence.equivalence,
+        "test_reads": book.test_reads,
+        "exploratory": evidence.verdict_period == "validation" or book.test_reads > 1,
+        "arms": arms,
+        "contrasts": [
+            {"name": name, "a": pairs[name].a, "b": pairs[name].b, **vars(effect), "p_holm": p}
+            for (name, effect), p in zip(effects.items(), adjusted, strict=True)
+        ],
+        "failures": [
+            {"job": str(job.key), "reason": job.failure.strip().splitlines()[-1]}
+            for job in book.jobs.values()
+            if job.failure
+        ],
+    }
+
+
+def contrast_effects(book: Book, evidence: Evidence) -> dict[str, Effect]:
+    """Name of each declared contrast -> its effect on the verdict period."""
+    spec, period = book.spec, evidence.periods[evidence.verdict_period]
+    return {
+        contrast.name: paired_effect(
+            period.nse(contrast.a),
+            period.nse(contrast.b),
+            regions=evidence.regions,
+            margin=spec.evidence.equivalence,
+            repetitions=spec.evidence.repetitions,
+            seed=derive("bootstrap", spec.search.seed, contrast.name),
+        )
+        for contrast in declared_contrasts(spec, tuple(book.arms.values()))
+    }
+
+
+def _arm(book: Book, evidence: Evidence, name: str) -> dict[str, Any]:
+    search = list(book.stage(name, "search"))
+    later = [*book.stage(name, "candidate"), *book.stage(name, "replicate")]
+    winner = book.winner(name)
+    periods: dict[str, Any] = {"validation": None, "test": None}
+    for period_name, period in evidence.periods.items():
+        interval = arm_interval(
+            period.nse(name),
+            regions=evidence.regions,
+            repetitions=book.spec.evidence.repetitions,
+            seed=derive("bootstrap", book.spec.search.seed, name, period_name),
+        )
+        periods[period_name] = summary(period, name) | {
+            "nse_median_low": interval.low,
+            "nse_median_high": interval.high,
+        }
+    return {
+        "arm": name,
+        "factors": dict(book.arms[name].levels),
+        "hyperparameters": {}
+        if winner is None
+        else dict(book.jobs[JobKey(name, "search", winner, 0)].hyperparameters),
+        "trials": len(search),
+        "failed_trials": sum(job.failure is not None for job in search),
+        "epochs": sum(job.epochs for job in search),
+        "seconds": round(sum(job.seconds for job in search), 1),
+        "confirmation_seconds": round(sum(job.seconds for job in later), 1),
+        "replicates": len(evidence.periods["validation"].nse(name)),
+        **periods,
+    }
+
+
+def write_report(book: Book, storage: Storage, out: Path) -> dict[str, Any]:
+    """Write `report.json`, the tables as CSV and the figures as PNG into a folder.
+
+    The folder appears or changes when all of it is ready.
+
+    Returns:
+        The report's object.
+    """
+    evidence = gather(book, storage)
+    report = build_report(book, evidence)
+    aside = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}")
+    aside.mkdir(parents=True)
+    try:
+        (aside / "report.json").write_text(json.dumps(report, indent=1))
+        _write_tables(report, evidence, aside)
+        _write_figures(book, evidence, report, aside)
+        shutil.rmtree(out, ignore_errors=True)
+        aside.rename(out)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return report
+
+
+def _write_tables(report: dict[str, Any], evidence: Evidence, out: Path) -> None:
+    pd.json_normalize(report["arms"]).to_csv(out / "arms.csv", index=False)
+    pd.DataFrame(report["contrasts"]).to_csv(out / "contrasts.csv", index=False)
+    rows = [
+        pd.DataFrame({"period": name, "arm": arm, "seed": seed, "gauge_id": evidence.basins}
+                     | {metric: values[seed] for metric, values in metrics.items()})
+        for name, period in evidence.periods.items()
+        for arm, metrics in period.metrics.items()
+        for seed in range(len(metrics["nse"]))
+    ]  # fmt: skip
+    pd.concat(rows).to_csv(out / "basins.csv", index=False)
+
+
+def _write_figures(book: Book, evidence: Evidence, report: dict[str, Any], out: Path) -> None:
+    name = evidence.verdict_period
+    period = evidence.periods[name]
+    scores = {arm: period.nse(arm) for arm in book.arms}
+    figures.save(figures.nse_cdf(scores, period=name), out / "nse_cdf.png")
+    margin = book.spec.evidence.equivalence
+    effects = contrast_effects(book, evidence)
+    if effects:
+        forest = figures.differences(effects, margin=margin, period=name)
+        figures.save(forest, out / "differences.png")
+    curves = {
+        arm: [
+            (np.array(sorted(job.scores)), np.array([job.scores[e] for e in sorted(job.scores)]))
+            for job in book.stage(arm, "search")
+            if job.scores
+        ]
+        for arm in book.arms
+    }
+    figures.save(figures.learning_curves(curves), out / "learning_curves.png")
+    shown = _worth_showing(report)
+    figures.save(_hydrographs(evidence, period, shown), out / "hydrographs.png")
+    if "frac_snow" in evidence.facts:
+        for number, contrast in enumerate(report["contrasts"]):
+            a, b = period.nse(contrast["a"]).mean(axis=0), period.nse(contrast["b"]).mean(axis=0)
+            figure = figures.difference_by_snow(
+                a - b,
+                evidence.facts["frac_snow"],
+                name=contrast["name"],
+                margin=margin,
+                basins=evidence.basins,
+            )
+            figures.save(figure, out / f"difference_by_snow_{number + 1:02d}.png")
+
+
+def _worth_showing(report: dict[str, Any]) -> list[str]:
+    """The winner, and the arm it is first compared with."""
+    winner = report["winner"]
+    for contrast in report["contrasts"]:
+        if winner in (contrast["a"], contrast["b"]):
+            return [winner, contrast["b"] if contrast["a"] == winner else contrast["a"]]
+    return [winner]
+
+
+def _hydrographs(evidence: Evidence, period: Period, arms: list[str]) -> Any:
+    """A water year of the best, the middle, the worst tenth and the snowiest basin."""
+    nse = period.nse(arms[0]).mean(axis=0)
+    order = [int(i) for i in np.argsort(nse) if np.isfinite(nse[i])]
+    chosen = [order[int(share * (len(order) - 1))] for share in (0.9, 0.5, 0.1)]
+    if "frac_snow" in evidence.facts:
+        chosen.append(int(np.argmax(evidence.facts["frac_snow"])))
+    chosen = list(dict.fromkeys(chosen))[:HYDROGRAPHS]
+    slices = {i: _best_observed_year(period, i) for i in chosen}
+    cut = {i: np.arange(s.start, s.stop) for i, s in slices.items()}
+    names = evidence.facts.get("gauge_name", np.array([""] * len(evidence.basins)))
+    return figures.hydrographs(
+        np.stack([period.days.to_numpy()[cut[i]] for i in chosen]),
+        np.stack([period.qobs[i, cut[i]] for i in chosen]),
+        {a: np.stack([period.qsim[a][:, i, cut[i]].mean(axis=0) for i in chosen]) for a in arms},
+        basins=[evidence.basins[i] for i in chosen],
+        titles=[f"{str(names[i]).title()}   NSE {nse[i]:.2f}" for i in chosen],
+        swe=None if period.swe is None else np.stack([period.swe[i, cut[i]] for i in chosen]),
+    )
+
+
+def _best_observed_year(period: Period, basin: int) -> slice:
+    """365 days from the middle of the period on, moved back to where the fewest days lack."""
+    there = np.isfinite(period.qobs[basin])
+    length = min(365, len(there))
+    starts = range((len(there) - length) // 2 // 365 * 365, -1, -365)
+    best = max(starts, key=lambda start: there[start : start + length].sum())
+    return slice(best, best + length)

@@ -1,0 +1,148 @@
+"""A study's state and answer in a terminal."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from study.experiment.book import Book
+from study.experiment.jobs import CLOSED
+from study.experiment.progress import is_finished, planned_jobs, progress_of
+
+VERDICT_STYLES = {"better": "green", "worse": "red", "equivalent": "blue"}
+
+
+def show_report(report: dict[str, Any], console: Console) -> None:
+    """Print arms and contrasts."""
+    console.print(_arms_table(report))
+    if report["contrasts"]:
+        console.print(_contrast_table(report))
+    notes = [f"winner, chosen on validation: {report['winner']}"]
+    if report["period"] == "validation":
+        notes.append("no test period: effects are on validation, which also chose the networks")
+    elif report["test_reads"] > 1:
+        notes.append(f"the test period was read {report['test_reads']} times: exploratory")
+    if report["failures"]:
+        notes.append(f"{len(report['failures'])} jobs failed; see report.json")
+    for note in notes:
+        console.print(Text(note))
+
+
+def _arms_table(report: dict[str, Any]) -> Table:
+    table = Table(title=f"{report['study']}: arms, {report['period']} period", title_justify="left")
+    table.add_column("arm")
+    for heading in ("NSE median", "95 %", "ensemble", "NSE mean", "KGE median", "NSE < 0",
+                    "trials", "epochs", "seconds"):  # fmt: skip
+        table.add_column(heading, justify="right")
+    for arm in report["arms"]:
+        scores = arm[report["period"]]
+        table.add_row(
+            arm["arm"],
+            f"{scores['nse_median']:.3f}",
+            f"{scores['nse_median_low']:.3f}–{scores['nse_median_high']:.3f}",
+            f"{scores['nse_median_ensemble']:.3f}",
+            f"{scores['nse_mean']:.3f}",
+            f"{scores['kge_median']:.3f}",
+            f"{scores['share_nse_below_0']:.1%}",
+            str(arm["trials"]),
+            str(arm["epochs"]),
+            f"{arm['seconds']:.0f}",
+            style="bold" if arm["arm"] == report["winner"] else None,
+        )
+    return table
+
+
+def _contrast_table(report: dict[str, Any]) -> Table:
+    title = f"contrasts, equivalence ±{report['equivalence']:g} NSE"
+    table = Table(title=title, title_justify="left")
+    table.add_column("contrast")
+    for heading in ("difference", "95 %", "P(a > b)", "p (Holm)"):
+        table.add_column(heading, justify="right")
+    table.add_column("verdict")
+    for contrast in report["contrasts"]:
+        verdict = contrast["verdict"]
+        table.add_row(
+            contrast["name"],
+            f"{contrast['difference']:+.3f}",
+            f"{contrast['low']:+.3f} … {contrast['high']:+.3f}",
+            f"{contrast['p_superiority']:.2f}",
+            f"{contrast['p_holm']:.2g}",
+            Text(verdict, style=VERDICT_STYLES.get(verdict, "")),
+        )
+    return table
+
+
+def status_view(book: Book) -> RenderableType:
+    """A table of where a study stands."""
+    state = progress_of(book)
+    table = Table(title=f"{state['study']}: {state['state']}", title_justify="left")
+    table.add_column("arm")
+    for heading in ("trials", "running", "waiting", "stopped", "done", "failed", "candidates",
+                    "replicates", "best NSE (val.)", "seconds"):  # fmt: skip
+        table.add_column(heading, justify="right")
+    for arm in state["arms"]:
+        trials, best = arm["trials"], arm["best_validation_nse"]
+        counts = (trials[s] for s in ("run", "wait", "stopped", "done", "failed"))
+        table.add_row(
+            arm["arm"],
+            f"{trials['asked']}/{trials['planned']}",
+            *map(str, counts),
+            str(arm["candidates"]),
+            str(arm["replicates"]),
+            "" if best is None else f"{best:.3f}",
+            str(arm["seconds"]),
+        )
+    line = Text(f"{state['jobs']} of {state['jobs_planned']} jobs closed")
+    return Group(table, line)
+
+
+SECONDS_BETWEEN_LINES = 15
+
+
+class LiveProgress:
+    """Progress of a running study: a bar on a terminal, now and then a line elsewhere."""
+
+    def __init__(self, console: Console):
+        self._console = console
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("jobs"),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("starting", total=None)
+        self._told = (-1, "")
+        self._last_line = 0.0
+
+    def __enter__(self) -> LiveProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def update(self, book: Book) -> None:
+        """Show where the study stands now."""
+        done = sum(book.status(key) in CLOSED for key in book.jobs)
+        planned = planned_jobs(book.spec, len(book.arms))
+        stage = "finished" if is_finished(book) else "scoring" if book.trained() else "training"
+        self._bar.update(self._task, description=stage, completed=done, total=planned)
+        due = time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES
+        if self._bar.disable and (done, stage) != self._told and (due or stage != self._told[1]):
+            epochs = sum(len(job.reports) for job in book.jobs.values())
+            self._console.print(f"{stage}: {done} of {planned} jobs, {epochs} epochs")
+            self._told, self._last_line = (done, stage), time.monotonic()

@@ -1,0 +1,110 @@
+"""All that a finished study's replicates say, gathered from its results for the report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from safetensors.numpy import load
+
+from study.errors import StudyError
+from study.evaluation.metrics import all_metrics
+from study.experiment.book import Book
+from study.experiment.confirm import BASINS, OBSERVED, read_predictions
+from study.experiment.storage import Storage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Period:
+    """One period as simulated by all replicates; arrays over the study's basins."""
+
+    days: pd.DatetimeIndex
+    qobs: np.ndarray
+    """(basin, day) mm/d"""
+    swe: np.ndarray | None
+    """(basin, day) mm, if the store had it"""
+    qsim: Mapping[str, np.ndarray]
+    """Arm -> (seed, basin, day) mm/d"""
+    metrics: Mapping[str, Mapping[str, np.ndarray]]
+    """Arm -> metric -> (seed, basin)"""
+
+    def nse(self, arm: str) -> np.ndarray:
+        """(seed, basin)"""
+        return self.metrics[arm]["nse"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    basins: tuple[str, ...]
+    facts: Mapping[str, np.ndarray]
+    """Name -> (basin,) what is known of the basins (`huc_02`, `frac_snow`, ...)"""
+    periods: Mapping[str, Period]
+    """`validation`, and `test` if the study read one and it has observations"""
+
+    @property
+    def verdict_period(self) -> str:
+        """The period that effects are estimated on."""
+        return "test" if "test" in self.periods else "validation"
+
+    @property
+    def regions(self) -> np.ndarray:
+        """(basin,) regional blocks; every basin its own where the data name no region."""
+        return np.asarray(self.facts.get("huc_02", np.array(self.basins)), np.str_)
+
+
+def gather(book: Book, storage: Storage) -> Evidence:
+    """Read the confirmation's simulations and score them.
+
+    Raises:
+        StudyError: The study is not finished.
+    """
+    replicates = {arm: [j.key for j in book.replicates(arm) if j.key in book.evaluations]
+                  for arm in book.arms}  # fmt: skip
+    if not book.trained() or not all(replicates.values()):
+        raise StudyError(
+            f"study {book.spec.name} is not finished; see `study status`, and go on with "
+            "`study run`"
+        )
+    index = json.loads(storage.read(BASINS))
+    observed = load(storage.read(OBSERVED))
+    sims: dict[str, list[dict[str, np.ndarray]]] = {
+        arm: [read_predictions(storage, arm, key.seed) for key in keys]
+        for arm, keys in replicates.items()
+    }
+    periods = {}
+    for name, first_day in index["first_days"].items():
+        qobs = observed[f"qobs.{name}"]
+        if np.isfinite(qobs).any():
+            qsim = {arm: np.stack([s[name] for s in by_seed]) for arm, by_seed in sims.items()}
+            periods[name] = Period(
+                days=pd.date_range(first_day, periods=qobs.shape[1]),
+                qobs=qobs,
+                swe=observed.get(f"swe.{name}"),
+                qsim=qsim,
+                metrics={arm: all_metrics(sim=sim, obs=qobs) for arm, sim in qsim.items()},
+            )
+    facts = {name: np.asarray(values) for name, values in index["facts"].items()}
+    return Evidence(basins=tuple(index["basins"]), facts=facts, periods=periods)
+
+
+def summary(period: Period, arm: str) -> dict[str, Any]:
+    """Scores of an arm: means over seeds of each metric's median over basins."""
+    metrics = period.metrics[arm]
+    result = {
+        f"{name}_median": float(np.mean(np.nanmedian(values, axis=1)))
+        for name, values in metrics.items()
+    }
+    nse = metrics["nse"]
+    scored = np.isfinite(nse[0])
+    ensemble = all_metrics(sim=period.qsim[arm].mean(axis=0), obs=period.qobs)["nse"]
+    return result | {
+        "nse_mean": float(np.mean(np.nanmean(nse, axis=1))),
+        "share_nse_below_0": float((nse[:, scored] < 0).mean()),
+        "nse_median_ensemble": float(np.nanmedian(ensemble)),
+        "nse_median_seed_std": float(np.std(np.nanmedian(nse, axis=1), ddof=min(1, len(nse) - 1))),
+        "basins": int(scored.sum()),
+    }

@@ -1,0 +1,174 @@
+"""The training loop: passes over windows gathered by index from one shared array."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from study import models
+from study.data.arrays import StudyArrays
+from study.data.features import Inputs
+from study.data.windows import Windows, draw_windows
+from study.errors import TrialError
+from study.seeding import derive, generator
+from study.spec import TrainingSpec
+from study.training.loss import WEIGHTS, weighted_mse
+from study.training.schedule import learning_rate
+
+
+class DeviceData:
+    """A study's arrays on a device; on a CPU they share the memory of the arrays given."""
+
+    def __init__(self, arrays: StudyArrays, device: torch.device | str = "cpu"):
+        self.arrays = arrays
+        self.device = torch.device(device)
+        self.dynamic = _tensor(arrays.dynamic).to(self.device)
+        """(basin, day, input)"""
+        self.static = _tensor(arrays.static).to(self.device)
+        """(basin, attribute)"""
+        self.target = _tensor(arrays.scaler.scale_qobs(arrays.qobs)).to(self.device)
+        """(basin, day), standard units, NaN where there is none"""
+        self.qobs_std = _tensor(arrays.qobs_std).to(self.device)
+        """(basin,) mm/d"""
+
+    def columns(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        """Positions of a model's daily inputs and attributes along the arrays' last axes."""
+        known = self.arrays.inputs
+        dynamic = [known.dynamic.index(n) for n in inputs.dynamic]
+        static = [known.static.index(n) for n in inputs.static]
+        return (
+            torch.tensor(dynamic, dtype=torch.long, device=self.device),
+            torch.tensor(static, dtype=torch.long, device=self.device),
+        )
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    with warnings.catch_warnings():
+        # Arrays out of Ray's object store are read-only, and nothing here writes to them.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(array)
+
+
+class Trainer:
+    """One training job. The same arguments give the same weights, bit for bit on one kind of CPU.
+
+    All randomness is drawn from streams named by (seed, purpose, epoch): a job restored after any
+    epoch goes on exactly as if it had never stopped.
+    """
+
+    def __init__(
+        self, data: DeviceData, *, model: str, inputs: Inputs, config: TrainingSpec, seed: int
+    ):
+        self.data, self.inputs, self.config, self.seed = data, inputs, config, seed
+        self.model = models.build(
+            model,
+            num_dynamic=len(inputs.dynamic),
+            num_static=len(inputs.static),
+            hidden_size=config.hidden_size,
+            dropout=config.dropout,
+            forget_bias=config.forget_bias,
+            recurrent_init=config.recurrent_init,
+            generator=torch.Generator().manual_seed(derive(seed, "weights")),
+        ).to(data.device)
+        kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
+        self.optimizer = kind(self.model.parameters(), weight_decay=config.weight_decay, fused=True)
+        self.epoch = 0
+        """Passes done."""
+        self._columns = data.columns(inputs)
+        self._weights = WEIGHTS[config.loss](data.qobs_std)
+        self._days = torch.arange(-config.warmup, config.targets_per_window, device=data.device)
+
+    def run_epoch(self) -> float:
+        """One pass over all scored training days.
+
+        Returns:
+            Mean loss of the pass.
+
+        Raises:
+            TrialError: The loss is not finite.
+        """
+        self.epoch += 1
+        self.model.train()
+        arrays = self.data.arrays
+        windows = draw_windows(
+            np.isfinite(arrays.qobs),
+            arrays.periods["train"],
+            self.config.targets_per_window,
+            generator(self.seed, "windows", self.epoch),
+        )
+        dropout = torch.Generator(self.data.device)
+        dropout.manual_seed(derive(self.seed, "dropout", self.epoch))
+        batches = list(self._batches(windows))
+        total = torch.zeros((), device=self.data.device)
+        for number, batch in enumerate(batches):
+            rate = learning_rate(self.config, self.epoch, number, len(batches))
+            total += self._update(batch, rate, dropout) / len(batches)
+        loss = float(total)
+        if not np.isfinite(loss):
+            raise TrialError(f"diverged: the training loss of epoch {self.epoch} is {loss}")
+        return loss
+
+    def _update(self, batch: Windows, rate: float, dropout: torch.Generator) -> Tensor:
+        dynamic, static, target, weight = self._gather(batch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        y, _ = self.model(
+            dynamic, static, warmup=self.config.warmup, dropout_mask_generator=dropout
+        )
+        loss = weighted_mse(y, target, weight)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        self.optimizer.step()
+        return loss.detach()
+
+    def _batches(self, windows: Windows) -> Iterator[Windows]:
+        for at in range(0, len(windows), self.config.batch_size):
+            part = slice(at, at + self.config.batch_size)
+            yield Windows(
+                basin=windows.basin[part],
+                start=windows.start[part],
+                first=windows.first[part],
+                last=windows.last[part],
+            )
+
+    def _gather(self, batch: Windows) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Inputs (window, day, input), (window, attribute), targets (window, day), weights."""
+        basin, start, first, last = (
+            torch.from_numpy(a).to(self.data.device)
+            for a in (batch.basin, batch.start, batch.first, batch.last)
+        )
+        num_days = self.data.dynamic.shape[1]
+        index = (basin * num_days + start)[:, None] + self._days
+        columns, attributes = self._columns
+        dynamic = self.data.dynamic.flatten(0, 1)[index][..., columns]
+        static = self.data.static[basin][:, attributes]
+        scored = self._days[self.config.warmup :]
+        inside = (scored >= first[:, None]) & (scored < last[:, None])
+        target = self.data.target.flatten()[index[:, self.config.warmup :]]
+        target = torch.where(inside, target, torch.nan)
+        return dynamic, static, target, self._weights[basin]
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that a later `restore` needs, as named tensors."""
+        result = {f"model.{n}": t.detach() for n, t in self.model.state_dict().items()}
+        for number, moments in self.optimizer.state_dict()["state"].items():
+            result |= {f"optimizer.{number}.{n}": t for n, t in moments.items()}
+        return result | {"epoch": torch.tensor(self.epoch)}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Go back to a state saved by a job of the same arguments."""
+        weights = {n.removeprefix("model."): t for n, t in state.items() if n.startswith("model.")}
+        self.model.load_state_dict(weights)
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in state.items():
+            if name.startswith("optimizer."):
+                _, number, moment = name.split(".")
+                moments.setdefault(int(number), {})[moment] = tensor
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        self.epoch = int(state["epoch"])

@@ -1,0 +1,172 @@
+"""Figures: what is written and drawn, and that a figure is the same file twice."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from study.report import figures
+from study.report.statistics import Effect, Verdict
+
+ARMS = ("lstm", "lstm-nostatics", "lstm+snow", "ealstm", "ealstm+snow", "lstm+snow+shyft")
+
+
+def effect(difference: float, verdict: Verdict, *, half_width: float = 0.01) -> Effect:
+    return Effect(
+        difference=difference,
+        low=difference - half_width,
+        high=difference + half_width,
+        verdict=verdict,
+        p_wilcoxon=0.01,
+        cohens_d=0.1,
+        p_superiority=0.6,
+        seeds=8,
+        basins=29,
+    )
+
+
+def score_tables(rng: np.random.Generator) -> dict[str, Any]:
+    return {arm: 1 - rng.gamma(2, 0.15, size=(5, 29)) for arm in ARMS}
+
+
+def texts(figure: Figure) -> list[str]:
+    found = [text for axes in figure.axes for text in axes.texts]
+    return [text.get_text() for text in found]
+
+
+def legend_texts(axes: Axes) -> list[str]:
+    legend = axes.get_legend()
+    assert legend is not None
+    return [text.get_text() for text in legend.get_texts()]
+
+
+def assert_nothing_clipped(figure: Figure) -> None:
+    """Every label lies inside the figure once it is laid out."""
+    figure.draw_without_rendering()
+    tight = figure.get_tightbbox()
+    width, height = figure.get_size_inches()
+    assert -0.01 <= tight.x0 < tight.x1 <= width + 0.01
+    assert -0.01 <= tight.y0 < tight.y1 <= height + 0.01
+
+
+def test_cdf_states_median_and_share_below_the_axis() -> None:
+    scores = np.tile(np.linspace(0.1, 0.9, 9), (3, 1))
+    poor = np.where(scores < 0.15, -3.0, scores)
+    gap = np.column_stack([scores, [0.3, np.nan, 0.3]])
+    figure = figures.nse_cdf({"lstm": scores, "poor": poor, "gap": gap}, period="test")
+    (axes,) = figure.axes
+    cells = legend_texts(axes)
+    assert cells[:4] == ["arm", "lstm", "poor", "gap"]
+    assert cells[4:8] == ["median NSE", "0.500", "0.500", "0.500"]
+    assert cells[8:] == ["below −0.2", "0.0%", "11.1%", "0.0%"]
+    assert axes.get_xlim() == (-0.2, 1)
+    assert "test" in axes.get_xlabel()
+
+
+def test_forest_plot_keeps_the_declared_order() -> None:
+    effects = {
+        "lstm+snow − lstm": effect(0.02, "better"),
+        "ealstm − lstm": effect(-0.03, "worse"),
+        "new": effect(0.0, "too few seeds", half_width=float("nan")),
+    }
+    figure = figures.differences(effects, margin=0.01, period="validation")
+    (axes,) = figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(effects)
+    assert axes.yaxis_inverted()
+    assert texts(figure)[:2] == ["+0.020  [+0.010, +0.030]", "better"]
+    assert texts(figure)[4:] == ["+0.000", "too few seeds"]
+    assert "validation" in axes.get_xlabel()
+
+
+def test_hydrographs_draw_arms_observation_and_snow() -> None:
+    days = np.datetime64("2004-10-01") + np.arange(365)
+    obs = np.ones((2, 365))
+    obs[1, 10:20] = np.nan
+    figure = figures.hydrographs(
+        np.stack([days, days + 365]),
+        obs,
+        {"lstm": obs + 1, "lstm+snow": obs + 2},
+        basins=["01013500", "06746095"],
+        titles=["NSE 0.81", "NSE 0.52"],
+        swe=np.full((2, 365), 50.0),
+    )
+    panels, twins = figure.axes[:2], figure.axes[2:]
+    assert [axes.get_title(loc="left") for axes in panels] == [
+        "01013500   NSE 0.81",
+        "06746095   NSE 0.52",
+    ]
+    assert all(len(axes.get_lines()) == 3 for axes in panels)
+    assert {axes.get_ylabel() for axes in panels} == {"discharge (mm/d)"}
+    assert {axes.get_ylabel() for axes in twins} == {"SWE (mm)"}
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["lstm", "lstm+snow", "observed", "SWE"]
+
+
+def test_learning_curves_colour_what_completed() -> None:
+    stopped = (np.arange(1, 4), np.array([0.1, 0.2, 0.3]))
+    completed = (np.arange(1, 10), np.linspace(0.1, 0.7, 9))
+    diverged = (np.arange(1, 3), np.array([0.1, np.nan]))
+    figure = figures.learning_curves({"lstm": [stopped, completed, diverged]})
+    (axes,) = figure.axes
+    curves = [line for line in axes.get_lines() if len(np.asarray(line.get_xdata()).ravel()) > 1]
+    assert [to_hex(curve.get_color()) for curve in curves] == [
+        "#c4c4c4",
+        figures.PALETTE[0].lower(),
+        "#c4c4c4",
+    ]
+    assert texts(figure) == ["1 of 3 completed"]
+
+
+def test_basins_beyond_the_axis_are_counted() -> None:
+    paired = np.append(np.linspace(-0.02, 0.02, 99), [5.0, np.nan])
+    figure = figures.difference_by_snow(
+        paired, np.linspace(0, 1, 101), name="lstm+snow − lstm", margin=0.01
+    )
+    (axes,) = figure.axes
+    assert axes.get_title(loc="left") == "lstm+snow − lstm"
+    assert axes.get_title(loc="right") == "▲▼ 1 beyond the axis"
+    assert axes.get_ylim()[1] < 0.1
+    assert legend_texts(axes) == ["median of each eighth of the basins"]
+
+
+def test_few_basins_are_named() -> None:
+    figure = figures.difference_by_snow(
+        np.array([0.01, np.nan, -0.02]),
+        np.array([0.1, 0.2, 0.8]),
+        name="lstm+snow − lstm",
+        margin=0.01,
+        basins=["01013500", "06746095", "11264500"],
+    )
+    assert texts(figure) == ["01013500", "11264500"]
+
+
+@pytest.mark.parametrize("arms", [1, 2, 6])
+def test_labels_stay_inside_the_figure(arms: int) -> None:
+    rng = np.random.default_rng(0)
+    tables = dict(list(score_tables(rng).items())[:arms])
+    epochs = np.arange(1, 10)
+    days = np.datetime64("2004-10-01") + np.arange(365)
+    discharge = rng.gamma(1, 2, size=(2, 365))
+    curves = {arm: [(epochs, 1 - 1 / epochs)] * 3 for arm in tables}
+    contrasts = {f"{arm} − lstm+snow+shyft": effect(0.01, "too few seeds") for arm in tables}
+    assert_nothing_clipped(figures.nse_cdf(tables, period="test"))
+    assert_nothing_clipped(figures.learning_curves(curves))
+    assert_nothing_clipped(figures.differences(contrasts, margin=0.01, period="validation"))
+    sims = dict.fromkeys(tables, discharge)
+    assert_nothing_clipped(
+        figures.hydrographs(days, discharge, sims, basins=["01", "02"], swe=discharge)
+    )
+
+
+def test_a_figure_is_the_same_file_twice_and_leaves_no_state(tmp_path: Path) -> None:
+    before = dict(mpl.rcParams)
+    tables = score_tables(np.random.default_rng(0))
+    for name in ("one.png", "two.png"):
+        figures.save(figures.nse_cdf(tables, period="test"), tmp_path / name)
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+    assert dict(mpl.rcParams) == before
