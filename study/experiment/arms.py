@@ -10,7 +10,7 @@ from typing import Any
 from study.data.arrays import union
 from study.data.features import Inputs, inputs_of
 from study.errors import SpecError
-from study.spec import CANONICAL_FACTORS, StudySpec, TrainingSpec
+from study.spec import CANONICAL_FACTORS, ContrastSpec, StudySpec, TrainingSpec
 
 SHORT_NAMES: Mapping[tuple[str, str], str] = {
     ("statics", "on"): "",
@@ -79,24 +79,35 @@ def all_inputs(arms: tuple[Arm, ...]) -> Inputs:
 
 
 def declared_contrasts(spec: StudySpec, arms: tuple[Arm, ...]) -> tuple[Contrast, ...]:
-    """The contrasts a spec declares, each between two arms.
+    """The contrasts a spec declares, each between two arms; a spec that declares none compares
+    every factor's levels with its first.
 
     Raises:
         SpecError: A contrast names no arm.
     """
     found: dict[tuple[str, str], Contrast] = {}
-    for declared in spec.contrasts:
+    for declared in spec.contrasts or _default_contrasts(spec, arms):
         if isinstance(declared.a, dict) and isinstance(declared.b, dict):
             a, b = _arm_with(arms, spec, declared.a), _arm_with(arms, spec, declared.b)
             pairs = [Contrast(name=f"{a.name} - {b.name}", a=a.name, b=b.name)]
         else:
-            pairs = _pairs(arms, str(declared.factor), str(declared.a), str(declared.b))
+            pairs = _pairs(arms, spec, str(declared.factor), str(declared.a), str(declared.b))
         for pair in pairs:
             found.setdefault((pair.a, pair.b), pair)
     return tuple(found.values())
 
 
-def _pairs(arms: tuple[Arm, ...], factor: str, a: str, b: str) -> list[Contrast]:
+def _default_contrasts(spec: StudySpec, arms: tuple[Arm, ...]) -> list[ContrastSpec]:
+    return [
+        ContrastSpec(factor=factor, a=level, b=levels[0])
+        for factor, levels in spec.factors.items()
+        for level in levels[1:]
+        if any(arm.levels[factor] == level for arm in arms)
+    ]
+
+
+def _pairs(arms: tuple[Arm, ...], spec: StudySpec, factor: str, a: str, b: str) -> list[Contrast]:
+    """Every two arms that differ in this factor alone."""
     by_levels = {tuple(arm.levels.items()): arm for arm in arms}
     pairs = []
     for arm in arms:
@@ -104,7 +115,12 @@ def _pairs(arms: tuple[Arm, ...], factor: str, a: str, b: str) -> list[Contrast]
             continue
         other = by_levels.get(tuple({**arm.levels, factor: b}.items()))
         if other is not None:
-            name = f"{factor} {a} - {b} | {other.name}"
+            same = [
+                level if f == "model" else f"{f} {level}"
+                for f, level in arm.levels.items()
+                if f != factor and len(spec.factors[f]) > 1
+            ]
+            name = f"{factor}: {a} - {b}" + (f" ({', '.join(same)})" if same else "")
             pairs.append(Contrast(name=name, a=arm.name, b=other.name))
     if not pairs:
         raise SpecError(f"the contrast of `{factor}` {a} - {b} has no pair of arms left to compare")

@@ -219,7 +219,8 @@ def sweep(
                 storage_path=scratch,
                 failure_config=tune.FailureConfig(max_failures=0),  # the book hands out again
                 checkpoint_config=tune.CheckpointConfig(
-                    checkpoint_frequency=0, checkpoint_at_end=False  # jobs save themselves
+                    checkpoint_frequency=0,
+                    checkpoint_at_end=False,  # jobs save themselves
                 ),
                 verbose=0,
             ),

@@ -1,0 +1,32 @@
+# `make demo` and `make test` need Python 3.11 or newer and nothing else; the first of them
+# makes an environment in .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+export MLFLOW_DISABLE_TELEMETRY := true
+export RAY_USAGE_STATS_ENABLED := 0
+
+.PHONY: demo test lint bench clean
+
+.venv/ready: pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		(echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1)
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[dev]'
+	@touch $@
+
+demo: .venv/ready  ## a real small study on synthetic basins whose truth is known
+	PATH="$(CURDIR)/$(BIN):$$PATH" sh search_spaces/demo.sh
+
+test: .venv/ready  ## all tests
+	$(BIN)/pytest -m 'not benchmark'
+
+lint: .venv/ready  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/ready  ## measurements, as ratios
+	$(BIN)/pytest -m benchmark -s --timeout=0 tests/benchmarks
+
+clean:
+	rm -rf .venv demo
