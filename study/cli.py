@@ -14,7 +14,7 @@ from study import __version__
 from study.errors import InputError, StudyError
 
 if TYPE_CHECKING:
-    from study.experiment.book import Book
+    from study.experiment.ledger import Ledger
     from study.experiment.storage import Storage
     from study.spec import StudySpec
 
@@ -360,11 +360,11 @@ def _store_path(
     return None
 
 
-def _book(study: str, results: str) -> tuple[Book, Storage]:
+def _book(study: str, results: str) -> tuple[Ledger, Storage]:
     """A study by its name, or by its spec file."""
-    from study.experiment.engine import open_book, study_storage
+    from study.experiment.engine import open_ledger, study_storage
     from study.spec import load_spec
 
     name = load_spec(study).name if study.endswith((".yaml", ".yml")) else study
     storage = study_storage(name, results)
-    return open_book(storage), storage
+    return open_ledger(storage), storage

@@ -6,6 +6,11 @@ Addor et al. 2017, doi 10.5194/hess-21-5293-2017).
     camels_attributes_v2.0/camels_<table>.txt
 
 and, beside it, a folder of basin-mean snow water equivalent, `<id>_swe.csv`.
+
+The forcing products `daymet`, `maurer`, `maurer_extended` and `nldas` differ in the case of their
+column names (`prcp(mm/day)`, `PRCP(mm/day)`), in tabs and spaces, and in the hour a day is stamped
+with, which says nothing and is not read. The original `maurer` and `nldas` have the daily mean as
+both `tmax` and `tmin`.
 """
 
 from __future__ import annotations
@@ -17,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from study.data.text import read_dated, read_lines, read_table, to_days
 from study.errors import DataError
 
 FORCING_UNITS = {
@@ -29,62 +35,143 @@ FORCING_UNITS = {
 }
 """Variables kept of a forcing file. `srad` is a mean over daylight hours."""
 
+WRITTEN_UNITS = {
+    "prcp": ("mm/day", "mm/d"),
+    "srad": ("w/m2",),
+    "tmax": ("c", "degc"),
+    "tmin": ("c", "degc"),
+    "vp": ("pa",),
+    "dayl": ("s",),
+}
+"""How a forcing file's header writes these units, in lower case."""
+
+POSSIBLE = {
+    "prcp": (0, 2000),
+    "srad": (0, 1500),
+    "tmax": (-90, 70),
+    "tmin": (-90, 70),
+    "vp": (0, 20_000),
+    "dayl": (0, 86_400),
+}
+"""Lowest and highest value that is weather and not a mark for a gap, in `FORCING_UNITS`."""
+
+SWE_COLUMNS = ("uaz_swe", "swe", "swe_mm", "snodas_swe")
+"""Columns that a file of snow water equivalent may have; the first one found is read."""
+
 ATTRIBUTE_TABLES = ("clim", "geol", "hydro", "name", "soil", "topo", "vege")
 FT3_IN_M3 = 0.3048**3
 SECONDS_A_DAY = 86_400
 
 
 @dataclass(frozen=True, kw_only=True)
-class BasinRecord:
-    """All daily series of one basin, as float32 on its own contiguous calendar."""
+class BasinFiles:
+    """Where one basin's daily series are."""
 
     gauge_id: str
+    forcing: Path
+    discharge: Path
+    swe: Path | None
+    swe_column: str | None
+    """Column to read; the first known one if None."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BasinRecord:
+    """All daily series of one basin, on the days of its forcing."""
+
+    gauge_id: str
+    path: Path
+    """The forcing file, for errors."""
     latitude: float
     """Degrees north, of the forcing file's header."""
     elevation: float
     """m, of the forcing file's header."""
     area: float
     """Catchment area in m2, of the forcing file's header."""
-    forcing: pd.DataFrame
-    """Index: days; columns: `FORCING_UNITS`."""
-    qobs: pd.Series
-    """mm/d, NaN where missing; its own days."""
-    swe: pd.Series | None
-    """mm, NaN where missing; its own days."""
+    days: np.ndarray
+    """(day,) datetime64[D], without gaps."""
+    forcing: dict[str, np.ndarray]
+    """Name in `FORCING_UNITS` -> (day,) float32."""
+    qobs: np.ndarray
+    """(day,) float32 mm/d, NaN where missing."""
+    swe: np.ndarray | None
+    """(day,) float32 mm, NaN where missing."""
+    swe_column: str | None
+    """Column of the file that `swe` was read from."""
 
 
 def list_basins(root: Path, forcing: str) -> list[str]:
     """Ids of all basins that have a file of this forcing product, sorted."""
-    folder = _forcing_folder(root, forcing)
-    ids = sorted(p.name.partition("_")[0] for p in folder.rglob("*_forcing_leap.txt"))
-    if not ids:
-        raise DataError(f"{folder}: holds no <id>_lump_*_forcing_leap.txt; give the CAMELS folder")
-    return ids
+    return sorted(_index(_forcing_folder(root, forcing), "_forcing_leap.txt"))
 
 
-def read_basin(root: Path, gauge_id: str, *, forcing: str, snow: Path | None) -> BasinRecord:
-    """Read one basin.
+def find_files(
+    root: Path,
+    basins: Sequence[str],
+    *,
+    forcing: str,
+    snow: Path | None = None,
+    swe_column: str | None = None,
+) -> list[BasinFiles]:
+    """The files of these basins.
 
     Args:
         root: The CAMELS-US folder.
-        gauge_id: Eight digits, leading zeros kept.
+        basins: Gauge ids, leading zeros kept.
         forcing: Product, the name of a folder in `basin_mean_forcing`.
         snow: Folder of `<id>_swe.csv`, or None.
+        swe_column: Column of these files; the first known one if None.
+
+    Raises:
+        DataError: A basin has no file, or more than one.
+    """
+    folders = (
+        (_forcing_folder(root, forcing), "_forcing_leap.txt"),
+        (root / "usgs_streamflow", "_streamflow_qc.txt"),
+        *([] if snow is None else [(snow, "_swe.csv")]),
+    )
+    indexes = [(folder, ending, _index(folder, ending)) for folder, ending in folders]
+    result = []
+    for gauge_id in basins:
+        found = [_one_file(gauge_id, *index) for index in indexes]
+        result.append(
+            BasinFiles(
+                gauge_id=gauge_id,
+                forcing=found[0],
+                discharge=found[1],
+                swe=None if snow is None else found[2],
+                swe_column=swe_column,
+            )
+        )
+    return result
+
+
+def read_basin(files: BasinFiles) -> BasinRecord:
+    """Read one basin.
 
     Raises:
         DataError: A file is missing or cannot be read; names it and the cure.
     """
-    path = _find(_forcing_folder(root, forcing), f"{gauge_id}_lump_*_forcing_leap.txt", gauge_id)
-    latitude, elevation, area, table = _read_forcing(path)
-    flow_path = _find(root / "usgs_streamflow", f"{gauge_id}_streamflow_qc.txt", gauge_id)
+    lines = read_lines(files.forcing, "CAMELS forcing")
+    latitude, elevation, area = _read_header(files.forcing, lines)
+    days, series = _read_forcing(files.forcing, lines)
+    swe = column = None
+    if files.swe is not None:
+        swe_days, values, column = _read_swe(files.swe, files.swe_column)
+        swe = _on_days(days, swe_days, values)
+    flow_days, flow = _read_discharge(files.discharge, files.gauge_id)
+    depth = flow * FT3_IN_M3 * SECONDS_A_DAY * 1000 / area
     return BasinRecord(
-        gauge_id=gauge_id,
+        gauge_id=files.gauge_id,
+        path=files.forcing,
         latitude=latitude,
         elevation=elevation,
         area=area,
-        forcing=table,
-        qobs=_read_discharge(flow_path, gauge_id, area),
-        swe=None if snow is None else _read_swe(snow, gauge_id),
+        days=days,
+        forcing=series,
+        qobs=_on_days(days, flow_days, depth),
+        swe=swe,
+        swe_column=column,
     )
 
 
@@ -92,30 +179,73 @@ def read_attributes(root: Path, basins: Sequence[str]) -> pd.DataFrame:
     """All attribute tables joined; index `gauge_id` in the order of `basins`.
 
     Numeric columns are float64, text columns (`huc_02`, `gauge_name`, ...) strings.
+
+    Raises:
+        DataError: A table is missing, is not one, or lacks a basin.
     """
     folder = root / "camels_attributes_v2.0"
-    tables = []
-    for name in ATTRIBUTE_TABLES:
-        path = folder / f"camels_{name}.txt"
-        try:
-            text = {"gauge_id": str, "huc_02": str}
-            table = pd.read_csv(path, sep=";", dtype=text, encoding="utf-8").set_index("gauge_id")
-        except (OSError, ValueError, KeyError) as error:
+    paths = [folder / f"camels_{name}.txt" for name in ATTRIBUTE_TABLES]
+    return pd.concat([_read_attribute_table(path, basins) for path in paths], axis=1)
+
+
+def _read_attribute_table(path: Path, basins: Sequence[str]) -> pd.DataFrame:
+    lines = read_lines(path, "an attribute table")
+    header, *rows = [[field.strip() for field in line.split(";")] for line in lines]
+    if header[0] != "gauge_id":
+        raise DataError(
+            f"{path}: line 1 must begin with the column `gauge_id`, but begins with "
+            f"{header[0][:40]!r}; restore the file from the CAMELS-US archive"
+        )
+    at: dict[str, int] = {}
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(header):
             raise DataError(
-                f"{path}: cannot be read as an attribute table ({error}); "
-                "restore the file from the CAMELS-US archive"
-            ) from None
-        if table.index.has_duplicates:
-            twice = table.index[table.index.duplicated()][0]
-            raise DataError(f"{path}: lists basin {twice} twice; remove one of its lines")
-        absent = [b for b in basins if b not in table.index]
-        if absent:
-            raise DataError(
-                f"{path}: has no line for basin {absent[0]}; add it, or leave the basin out "
-                "with --basins FILE"
+                f"{path}: line {number} has {len(row)} fields, line 1 has {len(header)}; "
+                "correct the line"
             )
-        tables.append(table.loc[list(basins)])
-    return pd.concat(tables, axis=1)
+        if row[0] in at:
+            raise DataError(
+                f"{path}: line {number} lists basin {row[0]} again; remove one of its lines"
+            )
+        at[row[0]] = number
+    absent = [b for b in basins if b not in at]
+    if absent:
+        more = f" (and {len(absent) - 1} more)" if len(absent) > 1 else ""
+        raise DataError(
+            f"{path}: has no line for basin {absent[0]}{more}; add it, or leave the basin out "
+            "with --basins FILE"
+        )
+    chosen = [rows[at[b] - 2] for b in basins]
+    columns = {
+        name: _attribute(path, name, [row[i] for row in chosen], [at[b] for b in basins])
+        for i, name in enumerate(header)
+        if i > 0
+    }
+    return pd.DataFrame(columns, index=pd.Index(list(basins), name="gauge_id"))
+
+
+def _attribute(
+    path: Path, name: str, texts: Sequence[str], line_numbers: Sequence[int]
+) -> list[str] | np.ndarray:
+    """A column as numbers (empty or NA is NaN), or as text where most of it is none."""
+    empty = ("", "NA", "NaN", "nan")
+    numbers = np.array([np.nan if t in empty else _number(t) for t in texts], np.float64)
+    wrong = [i for i, t in enumerate(texts) if t not in empty and not np.isfinite(numbers[i])]
+    if name == "huc_02" or 2 * len(wrong) > len(texts):
+        return list(texts)
+    if wrong:
+        raise DataError(
+            f"{path}: line {line_numbers[wrong[0]]}: `{name}` is {texts[wrong[0]][:40]!r}, not a "
+            "number; correct the field, or leave it empty"
+        )
+    return numbers
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
 
 
 def _forcing_folder(root: Path, forcing: str) -> Path:
@@ -129,110 +259,126 @@ def _forcing_folder(root: Path, forcing: str) -> Path:
     return parent / forcing
 
 
-def _find(folder: Path, pattern: str, gauge_id: str) -> Path:
-    """The one file of a basin, in the folder or in a per-HUC folder below it."""
-    found = sorted([*folder.glob(pattern), *folder.glob(f"*/{pattern}")])
-    if len(found) != 1:
-        what = "no file" if not found else f"{len(found)} files ({', '.join(map(str, found))})"
+def _index(folder: Path, ending: str) -> dict[str, list[Path]]:
+    """Id -> its files in the folder, or in a per-HUC folder below it."""
+    index: dict[str, list[Path]] = {}
+    for path in sorted([*folder.glob(f"*{ending}"), *folder.glob(f"*/*{ending}")]):
+        index.setdefault(path.name.partition("_")[0], []).append(path)
+    if not index:
         raise DataError(
-            f"basin {gauge_id}: {what} {folder}/[huc/]{pattern}; each basin needs exactly one"
+            f"{folder}: holds no <id>*{ending}, neither itself nor in folders below; give a "
+            "folder in the original CAMELS layout"
+        )
+    return index
+
+
+def _one_file(gauge_id: str, folder: Path, ending: str, index: dict[str, list[Path]]) -> Path:
+    found = index.get(gauge_id, [])
+    if not found:
+        raise DataError(
+            f"basin {gauge_id}: no file {folder}/[huc/]{gauge_id}*{ending}; put it there, or "
+            "leave the basin out with --basins FILE"
+        )
+    if len(found) > 1:
+        raise DataError(
+            f"basin {gauge_id}: {len(found)} files ({', '.join(map(str, found))}); remove all but "
+            "one of them"
         )
     return found[0]
 
 
-def _read_forcing(path: Path) -> tuple[float, float, float, pd.DataFrame]:
-    try:
-        with path.open(encoding="utf-8") as file:
-            latitude, elevation, area = (float(file.readline()) for _ in range(3))
-            names = [n.partition("(")[0].lower() for n in file.readline().split()]
-            table = pd.read_csv(file, sep=r"\s+", header=None, names=names)
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path}: cannot be read as CAMELS forcing ({error}); three header lines (latitude, "
-            "elevation, area in m2), a line of column names, then one line a day"
-        ) from None
-    absent = [n for n in ("year", "mnth", "day", *FORCING_UNITS) if n not in names]
-    if absent:
-        raise DataError(f"{path}: line 4 lacks the column `{absent[0]}`; it has {', '.join(names)}")
-    if not area > 0:
-        raise DataError(f"{path}: line 3 gives the catchment area as {area}; it must be above 0 m2")
-    days = _days(path, table["year"], table["mnth"], table["day"], first_line=5)
-    series = table[list(FORCING_UNITS)].set_axis(days)
-    for name in FORCING_UNITS:
-        column = pd.to_numeric(series[name], errors="coerce")
-        if column.isna().any():
-            at = int(np.flatnonzero(column.isna())[0])
+def _read_header(path: Path, lines: Sequence[str]) -> tuple[float, float, float]:
+    """Latitude in degrees north, elevation in m, area in m2."""
+    header = [_number(line) for line in (*lines[:3], "", "", "")[:3]]
+    for number, (value, what) in enumerate(
+        zip(header, ("latitude", "elevation in m", "area in m2"), strict=True), start=1
+    ):
+        if not np.isfinite(value):
+            text = lines[number - 1].strip()[:40] if number <= len(lines) else ""
             raise DataError(
-                f"{path}: line {at + 5} ({days[at].date()}): `{name}` is "
-                f"{series[name].iloc[at]!r}, not a number; forcing must have no gap"
+                f"{path}: line {number} must be the basin's {what}, but is {text!r}; CAMELS "
+                "forcing begins with latitude, elevation, area and a line of column names"
             )
-        series = series.assign(**{name: column})
-    if (series["prcp"] < 0).any():
-        at = int(np.flatnonzero(series["prcp"] < 0)[0])
+    latitude, elevation, area = header
+    if not area > 0:
         raise DataError(
-            f"{path}: line {at + 5} ({days[at].date()}): precipitation is "
-            f"{series['prcp'].iloc[at]} mm/d; it cannot be negative"
+            f"{path}: line 3 gives the catchment area as {area:g} m2; it must be above 0, write "
+            "the basin's area there"
         )
-    return latitude, elevation, area, series.astype(np.float32)
+    return latitude, elevation, area
 
 
-def _days(
-    path: Path, year: pd.Series, month: pd.Series, day: pd.Series, *, first_line: int
-) -> pd.DatetimeIndex:
-    """The days of a file; they must follow each other without a gap."""
-    try:
-        days = pd.DatetimeIndex(
-            pd.to_datetime(pd.DataFrame({"year": year, "month": month, "day": day}))
-        )
-    except ValueError as error:
-        raise DataError(f"{path}: holds an impossible date ({error}); correct that line") from None
-    if len(days) == 0:
-        raise DataError(f"{path}: holds no day; the file was cut off, fetch it again")
-    steps = np.diff(days.to_numpy()) != np.timedelta64(1, "D")
-    if steps.any():
-        at = int(np.flatnonzero(steps)[0]) + 1
-        raise DataError(
-            f"{path}: line {at + first_line}: {days[at].date()} follows {days[at - 1].date()}; "
-            "days must be sorted, without gap or repetition"
-        )
-    return days
+def _read_forcing(path: Path, lines: Sequence[str]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Days; name -> (day,) float32."""
+    names = _column_names(path, lines[3] if len(lines) > 3 else "")
+    table = read_table(path, lines[4:], dict.fromkeys(names, float), first_line=5)
+    days = to_days(path, table["year"], table["mnth"], table["day"], first_line=5)
+    for name, (low, high) in POSSIBLE.items():
+        wrong = ~((table[name] >= low) & (table[name] <= high))
+        if wrong.any():
+            at = int(np.flatnonzero(wrong)[0])
+            raise DataError(
+                f"{path}: line {at + 5} ({days[at]}): `{name}` is {table[name][at]:g} "
+                f"{FORCING_UNITS[name]}; it must lie between {low} and {high}, and forcing must "
+                "have no gap; correct the line, or leave the basin out with --basins FILE"
+            )
+    return days, {name: table[name].astype(np.float32) for name in FORCING_UNITS}
 
 
-def _read_discharge(path: Path, gauge_id: str, area: float) -> pd.Series:
-    names = ["gauge_id", "year", "month", "day", "q", "flag"]
-    try:
-        table = pd.read_csv(path, sep=r"\s+", header=None, names=names, dtype={"gauge_id": str})
-        q = table["q"].to_numpy(np.float64)
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path}: cannot be read as USGS discharge ({error}); "
-            "each line is `id year month day ft3/s flag`"
-        ) from None
+def _column_names(path: Path, line: str) -> list[str]:
+    """Names in lower case, without their units, which must be those we know."""
+    names = []
+    for column in line.split():
+        name, _, unit = column.lower().partition("(")
+        unit = unit.rstrip(")")
+        known = WRITTEN_UNITS.get(name, (unit,))
+        if unit and unit not in known:
+            raise DataError(
+                f"{path}: line 4: `{name}` is in {unit}; CAMELS forcing has it in {known[0]}, "
+                "convert it"
+            )
+        names.append(name)
+    for name in ("year", "mnth", "day", *FORCING_UNITS):
+        if names.count(name) != 1:
+            what = "twice has" if name in names else "lacks"
+            raise DataError(
+                f"{path}: line 4 {what} the column `{name}`; it has {', '.join(names) or 'none'}; "
+                "CAMELS forcing begins with latitude, elevation, area and a line of column names"
+            )
+    return names
+
+
+def _read_discharge(path: Path, gauge_id: str) -> tuple[np.ndarray, np.ndarray]:
+    """Days; (day,) float64 ft3/s, NaN where missing."""
+    lines = read_lines(path, "USGS discharge")
+    kinds = {"gauge_id": str, "year": float, "month": float, "day": float, "q": float, "flag": str}
+    table = read_table(path, lines, kinds, first_line=1)
     wrong = table["gauge_id"] != gauge_id
     if wrong.any():
         at = int(np.flatnonzero(wrong)[0])
         raise DataError(
-            f"{path}: line {at + 1} belongs to basin {table['gauge_id'].iloc[at]}, "
-            f"but the file is named for {gauge_id}"
+            f"{path}: line {at + 1} belongs to basin {table['gauge_id'][at]}, "
+            f"but the file is named for {gauge_id}; fetch the file again"
         )
-    days = _days(path, table["year"], table["month"], table["day"], first_line=1)
-    q = np.where(q < 0, np.nan, q)  # -999.00 stands for missing
-    depth = q * FT3_IN_M3 * SECONDS_A_DAY * 1000 / area
-    return pd.Series(depth.astype(np.float32), index=days, name="qobs")
+    days = to_days(path, table["year"], table["month"], table["day"], first_line=1)
+    return days, np.where(table["q"] < 0, np.nan, table["q"])  # -999.00 stands for missing
 
 
-def _read_swe(folder: Path, gauge_id: str) -> pd.Series:
-    path = folder / f"{gauge_id}_swe.csv"
-    try:
-        table = pd.read_csv(path, parse_dates=["date"], index_col="date")
-        swe = table["uaz_swe"].astype(np.float32)
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(
-            f"{path}: cannot be read as snow water equivalent of basin {gauge_id} ({error}); "
-            "the file needs the columns date, uaz_swe (mm)"
-        ) from None
-    if swe.index.has_duplicates:
-        raise DataError(f"{path}: has {swe.index[swe.index.duplicated()][0].date()} twice")
+def _read_swe(path: Path, column: str | None) -> tuple[np.ndarray, np.ndarray, str]:
+    """Days, in order but not all; (day,) float64 mm, NaN where missing; the column's name."""
+    days, swe, name = read_dated(path, column, SWE_COLUMNS, "snow water equivalent")
     if (swe < 0).any():
-        raise DataError(f"{path}: {swe.index[swe < 0][0].date()}: snow water equivalent below 0 mm")
-    return swe
+        at = int(np.flatnonzero(swe < 0)[0])
+        raise DataError(
+            f"{path}: line {at + 2} ({days[at]}): `{name}` is {swe[at]:g} mm; it cannot be "
+            "negative, leave the field empty where there is no value"
+        )
+    return days, swe, name
+
+
+def _on_days(days: np.ndarray, own: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """A series on other days than its own; NaN where it has none."""
+    result = np.full(len(days), np.nan, np.float32)
+    inside = (own >= days[0]) & (own <= days[-1])
+    result[(own[inside] - days[0]).astype(np.int64)] = values[inside]
+    return result

@@ -2,7 +2,8 @@
 
 An `xarray.Dataset` with dims `(basin, time)`, float32; attributes are `(basin,)` variables. Each
 variable carries `units` and the `group` it belongs to (`forcing`, `discharge`, `snow`,
-`attributes`); each group has a digest of its values, so that a study can name what it used.
+`snow_simulated`, `attributes`); each group has a digest of its values, so that a study can name
+what it used.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ import xarray as xr
 
 from study import __version__
 from study.data import camels_us
+from study.data.snow import DEGREE_DAY_FACTOR, THRESHOLD, degree_day_swe
 from study.errors import DataError
 
 SCHEMA = 1
@@ -40,6 +42,7 @@ def build_camels_us(
     basins: Sequence[str] | None = None,
     forcing: str = "maurer_extended",
     snow: Path | None = None,
+    snow_column: str | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> xr.Dataset:
     """Read CAMELS-US files into a new store.
@@ -49,7 +52,8 @@ def build_camels_us(
         out: The store; must not exist. It appears when it is complete, never before.
         basins: Gauge ids; all basins of the forcing product if None.
         forcing: Name of the forcing product.
-        snow: Folder of `<id>_swe.csv`, or None for a store without snow.
+        snow: Folder of `<id>_swe.csv`, or None for a store without observed snow.
+        snow_column: Column of these files; the first of `camels_us.SWE_COLUMNS` if None.
         progress: Called with the number of basins read and their total.
 
     Returns:
@@ -61,16 +65,90 @@ def build_camels_us(
     _refuse_existing(out)
     ids = list(basins) if basins is not None else camels_us.list_basins(root, forcing)
     _refuse_repeated(ids)
-    read = partial(camels_us.read_basin, root, forcing=forcing, snow=snow)
-    records = []
-    for record in _spread(read, ids):
-        records.append(record)
-        progress(len(records), len(ids))
-    dataset = _assemble(records, camels_us.read_attributes(root, ids))
+    files = camels_us.find_files(root, ids, forcing=forcing, snow=snow, swe_column=snow_column)
+    attributes = camels_us.read_attributes(root, ids)
+    series: BasinSeries | None = None
+    for row, record in enumerate(_spread(camels_us.read_basin, files)):
+        series = series or BasinSeries(record, len(ids))
+        series.put(row, record)
+        progress(row + 1, len(ids))
+    assert series is not None
+    dataset = series.to_dataset(ids, attributes)
     dataset.attrs["source"] = "camels-us"
     dataset.attrs["forcing_product"] = forcing
     write_store(dataset, out)
     return open_store(out)
+
+
+class BasinSeries:
+    """The daily series of all basins, filled as they are read; only one copy is ever held."""
+
+    def __init__(self, first: camels_us.BasinRecord, num_basins: int) -> None:
+        self.first = first
+        names = [*first.forcing, "qobs", "swe_simulated", *([] if first.swe is None else ["swe"])]
+        shape = (num_basins, len(first.days))
+        self.values = {name: np.full(shape, np.nan, np.float32) for name in names}
+        self.area = np.zeros(num_basins)
+
+    def put(self, row: int, record: camels_us.BasinRecord) -> None:
+        """Take over one basin.
+
+        Raises:
+            DataError: Its forcing or its snow is not of the same kind as the first basin's.
+        """
+        self._check_same_kind(record)
+        for name, series in record.forcing.items():
+            self.values[name][row] = series
+        self.values["qobs"][row] = record.qobs
+        self.values["swe_simulated"][row] = degree_day_swe(
+            record.forcing["prcp"], record.forcing["tmax"], record.forcing["tmin"]
+        )
+        if record.swe is not None:
+            self.values["swe"][row] = record.swe
+        self.area[row] = record.area
+
+    def _check_same_kind(self, record: camels_us.BasinRecord) -> None:
+        first = self.first
+        if (record.days[0], record.days[-1]) != (first.days[0], first.days[-1]):
+            short, full = sorted((record, first), key=lambda r: len(r.days))
+            raise DataError(
+                f"{short.path}: basin {short.gauge_id} has the days {short.days[0]} to "
+                f"{short.days[-1]}, but basin {full.gauge_id} has {full.days[0]} to "
+                f"{full.days[-1]}; all files of a forcing product have the same days, so this one "
+                "was cut off: fetch it again, or leave the basin out with --basins FILE"
+            )
+        if record.swe_column != first.swe_column:
+            raise DataError(
+                f"basin {record.gauge_id}: its snow water equivalent is in the column "
+                f"{record.swe_column}, that of basin {first.gauge_id} in {first.swe_column}; use "
+                "files of one product"
+            )
+
+    def to_dataset(self, ids: Sequence[str], attributes: pd.DataFrame) -> xr.Dataset:
+        """One dataset of the schema; shares the memory of the series."""
+        time = self.first.days.astype("datetime64[ns]")
+        dataset = xr.Dataset(coords={"basin": np.array(ids, dtype=object), "time": time})
+        for name, values in self.values.items():
+            dataset[name] = ("basin", "time"), values, self._attrs(name)
+        group = {"group": "attributes"}
+        dataset["area"] = "basin", self.area, {"units": "m2", **group}
+        for name in attributes.columns:
+            column = attributes[name]
+            if name in TEXT_ATTRIBUTES:
+                dataset[name] = "basin", column.to_numpy(object), group
+            elif pd.api.types.is_numeric_dtype(column):
+                dataset[name] = "basin", column.to_numpy(np.float64), group
+        return dataset
+
+    def _attrs(self, name: str) -> dict[str, str]:
+        if name in camels_us.FORCING_UNITS:
+            return {"units": camels_us.FORCING_UNITS[name], "group": "forcing"}
+        if name == "qobs":
+            return {"units": "mm/d", "group": "discharge"}
+        if name == "swe":
+            return {"units": "mm", "group": "snow", "column": str(self.first.swe_column)}
+        model = f"degree-day model, {DEGREE_DAY_FACTOR} mm/degC/d above {THRESHOLD} degC"
+        return {"units": "mm", "group": "snow_simulated", "source": model}
 
 
 def write_store(dataset: xr.Dataset, out: Path) -> None:
@@ -173,48 +251,27 @@ def _refuse_repeated(ids: Sequence[str]) -> None:
         raise DataError("the list of basins is empty; give one id a line")
 
 
-def _spread(read: Callable[[str], Any], ids: Sequence[str]) -> Any:
-    if len(ids) < PARALLEL_FROM:
-        yield from map(read, ids)
-        return
+def _spread(
+    read: Callable[[camels_us.BasinFiles], camels_us.BasinRecord],
+    files: Sequence[camels_us.BasinFiles],
+) -> Iterator[camels_us.BasinRecord]:
+    """Read basins, in order; a few are under way at a time, so that none pile up."""
     workers = min(len(os.sched_getaffinity(0)), 16)
+    if len(files) < PARALLEL_FROM or workers == 1:
+        yield from map(read, files)
+        return
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(read, ids, chunksize=8)
-
-
-def _assemble(records: Sequence[camels_us.BasinRecord], attributes: pd.DataFrame) -> xr.Dataset:
-    """One dataset on the calendar of the forcing; what a basin lacks is NaN."""
-    time = pd.date_range(
-        min(r.forcing.index[0] for r in records), max(r.forcing.index[-1] for r in records)
-    )
-    ids = np.array([r.gauge_id for r in records], dtype=object)
-    dataset = xr.Dataset(coords={"basin": ids, "time": time})
-    for name, units in camels_us.FORCING_UNITS.items():
-        values = _stack([r.forcing[name] for r in records], time)
-        dataset[name] = ("basin", "time"), values, {"units": units, "group": "forcing"}
-    qobs = _stack([r.qobs for r in records], time)
-    dataset["qobs"] = ("basin", "time"), qobs, {"units": "mm/d", "group": "discharge"}
-    if records[0].swe is not None:
-        swe = _stack([r.swe for r in records if r.swe is not None], time)
-        dataset["swe"] = ("basin", "time"), swe, {"units": "mm", "group": "snow"}
-    group = {"group": "attributes"}
-    dataset["area"] = "basin", [r.area for r in records], {"units": "m2", **group}
-    for name in attributes.columns:
-        column = attributes[name]
-        if name in TEXT_ATTRIBUTES:
-            dataset[name] = "basin", column.to_numpy(object), group
-        elif pd.api.types.is_numeric_dtype(column):
-            dataset[name] = "basin", column.to_numpy(np.float64), group
-    return dataset
-
-
-def _stack(series: Sequence[pd.Series], time: pd.DatetimeIndex) -> np.ndarray:
-    values = np.full((len(series), len(time)), np.nan, np.float32)
-    for row, one in zip(values, series, strict=True):
-        days = pd.DatetimeIndex(one.index)
-        inside = (days >= time[0]) & (days <= time[-1])
-        row[(days[inside] - time[0]).days] = one.to_numpy()[inside]
-    return values
+        ahead = 4 * workers
+        waiting = deque(pool.submit(read, f) for f in files[:ahead])
+        try:
+            for done in range(len(files)):
+                record = waiting.popleft().result()
+                if done + ahead < len(files):
+                    waiting.append(pool.submit(read, files[done + ahead]))
+                yield record
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 def _digests(dataset: xr.Dataset) -> dict[str, str]:
@@ -231,7 +288,7 @@ def _digest(dataset: xr.Dataset, group: str) -> str:
         variable = dataset[name]
         digest.update(f"{name} {variable.attrs.get('units', '')}".encode())
         if variable.dtype.kind == "f":
-            digest.update(np.ascontiguousarray(variable.values).tobytes())
+            digest.update(np.ascontiguousarray(variable.values).data)
         else:
             digest.update("\n".join(map(str, variable.values)).encode())
     return digest.hexdigest()

@@ -21,6 +21,7 @@ from study.experiment.book import Book
 from study.experiment.confirm import confirm
 from study.experiment.eventlog import EventLog
 from study.experiment.jobs import CLOSED, checkpoint_key, identity
+from study.experiment.ledger import Ledger
 from study.experiment.storage import Storage, only_driver, open_storage
 from study.spec import StudySpec, parse_spec
 
@@ -56,18 +57,18 @@ def study_storage(name: str, results: str) -> Storage:
     return open_storage(f"{results.rstrip('/')}/{name}")
 
 
-def open_book(storage: Storage) -> Book:
-    """The book of a study as it is now, to read.
+def open_ledger(storage: Storage) -> Ledger:
+    """A study as it is now, to read.
 
     Raises:
         InputError: There is no study.
     """
-    log = EventLog(storage)
-    begun = [e for e in log.events if e["event"] == "study"]
+    events = EventLog(storage).events
+    begun = [e for e in events if e["event"] == "study"]
     if not begun:
         raise InputError(f"{storage.uri}: holds no study; start one with `study run SPEC`")
     spec = parse_spec(begun[-1]["spec"], storage.uri)
-    return Book(spec, expand(spec), log)
+    return Ledger(spec, expand(spec), events)
 
 
 def run(

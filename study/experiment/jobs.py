@@ -65,7 +65,12 @@ class Job:
 
 
 def training_seed(spec: StudySpec, key: JobKey) -> int:
-    """The seed of a job's weights, windows and dropout."""
+    """The seed of a job's weights, windows and dropout.
+
+    Seed s of two arms names two different streams: were they one, two arms with the same
+    configuration would be one network, and intervals, which take the seeds of two arms for
+    independent draws, would promise too much.
+    """
     return derive("training", spec.search.seed, *key)
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from study.experiment.book import Book
 from study.experiment.jobs import CLOSED, rungs_of
+from study.experiment.ledger import Ledger
 from study.spec import StudySpec
 
 
-def progress_of(book: Book) -> dict[str, Any]:
+def progress_of(book: Ledger) -> dict[str, Any]:
     """Where a study stands, as plain data: what `study status --json` prints."""
     state = "finished" if is_finished(book) else "trained" if book.trained() else "unfinished"
     return {
@@ -21,7 +21,7 @@ def progress_of(book: Book) -> dict[str, Any]:
     }
 
 
-def _arm(book: Book, name: str) -> dict[str, Any]:
+def _arm(book: Ledger, name: str) -> dict[str, Any]:
     search = list(book.stage(name, "search"))
     states = [book.status(job.key) for job in search]
     scores = [job.scores[max(job.scores)] for job in search if job.scores]
@@ -41,7 +41,7 @@ def _arm(book: Book, name: str) -> dict[str, Any]:
     }
 
 
-def is_finished(book: Book) -> bool:
+def is_finished(book: Ledger) -> bool:
     """Trained, and every replicate that could be trained is scored."""
     jobs = [job for arm in book.arms for job in book.replicates(arm)]
     return book.trained() and all(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
+import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +14,11 @@ from pathlib import Path
 from typing import Protocol
 
 from study.errors import InputError, StudyError
+
+ASIDE = re.compile(r"\..+\.[0-9a-f]{8}")
+"""Names of files and folders that are being written, here and elsewhere in the results."""
+FOLDER_PATIENCE_SECONDS = 600
+"""A folder is a report or an export, which need not be a driver's: a younger one may be in work."""
 
 
 class Storage(Protocol):
@@ -59,10 +67,18 @@ class LocalStorage:
         (self.folder / key).unlink(missing_ok=True)
 
     def keys(self, prefix: str) -> list[str]:
-        parent = (self.folder / prefix).parent
+        parent = self.folder / prefix.rpartition("/")[0]
         paths = (p for p in parent.rglob("*") if p.is_file() and not p.name.startswith("."))
         found = (p.relative_to(self.folder).as_posix() for p in paths)
         return sorted(key for key in found if key.startswith(prefix))
+
+    def remove_leftovers(self) -> None:
+        """Remove what writers that were killed left half-written. For the one driver only."""
+        for path in [p for p in self.folder.rglob(".*") if ASIDE.fullmatch(p.name)]:
+            if not path.is_dir():
+                path.unlink(missing_ok=True)
+            elif time.time() - path.stat().st_mtime > FOLDER_PATIENCE_SECONDS:
+                shutil.rmtree(path, ignore_errors=True)
 
     def _aside(self, key: str, content: bytes) -> Path:
         place = self.folder / key
@@ -105,4 +121,5 @@ def only_driver(storage: Storage) -> Iterator[None]:
                 f"{storage.uri}: another `study run` drives this study now; "
                 "watch it with `study status`, or end it first"
             ) from None
+        storage.remove_leftovers()
         yield

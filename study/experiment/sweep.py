@@ -11,8 +11,10 @@ import json
 import logging
 import os
 import pickle
+import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from study.experiment.book import Book
 from study.experiment.jobs import JobKey
 from study.experiment.storage import Storage, open_storage
 from study.experiment.trial import RunningJob, Worker
+from study.seeding import derive
 from study.training.loop import DeviceData
 
 KEY = "key"
@@ -172,6 +175,19 @@ def _reason(error: BaseException | None) -> str:
     return f"worker lost: {error!r}"[:1000]
 
 
+@contextmanager
+def _scratch(storage: Storage) -> Iterator[str]:
+    """A folder for Tune's own files, none of which is needed later. Its name is the study's, so
+    that what a killed driver left there goes when the study goes on."""
+    folder = Path(tempfile.gettempdir()) / f"study-tune-{derive(storage.uri):016x}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    try:
+        yield str(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def sweep(
     book: Book,
     arrays: StudyArrays,
@@ -204,7 +220,7 @@ def sweep(
     }
     resources = {"cpu": book.spec.resources.cpus, "gpu": book.spec.resources.gpus}
     searcher = BookSearcher(book)
-    with tempfile.TemporaryDirectory(prefix="study-tune-", ignore_cleanup_errors=True) as scratch:
+    with _scratch(storage) as scratch:
         tune.Tuner(
             tune.with_resources(tune.with_parameters(JobTrainable, shared=shared), resources),
             tune_config=tune.TuneConfig(

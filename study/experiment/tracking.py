@@ -35,11 +35,14 @@ from study.errors import StudyError
 from study.experiment.book import Book
 from study.experiment.eventlog import Event
 from study.experiment.jobs import CLOSED, JobKey, identity
+from study.experiment.ledger import Ledger
 
 SQLITE = "sqlite:///"
 IDENTITY = "study.identity"
 STATUS = "study.status"
 PARENT = "mlflow.parentRunId"
+MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
+"""Makes the UI open an experiment as runs to compare."""
 SECONDS_BETWEEN_ROUNDS = 0.5
 PATIENCE_SECONDS = 60
 """How long the end of a study waits for a server that does not answer."""
@@ -58,7 +61,6 @@ class Tracker:
     """Follows a book's log while it is entered (`with`)."""
 
     def __init__(self, book: Book, uri: str):
-        self.book = book
         self._projection = Projection(book, uri)
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="tracking", daemon=True)
@@ -100,9 +102,12 @@ class Projection:
     """The state of the tracking server that a log implies, brought about step by step."""
 
     def __init__(self, book: Book, uri: str):
-        self.book, self.uri = book, uri
+        self.log, self.uri = book.log, uri
+        self.book = Ledger(book.spec, tuple(book.arms.values()))
+        """What the events say that the server has: behind the driver's own book."""
         self.done = 0
         """Events that the server has."""
+        self._applied = 0
         self._client: MlflowClient | None = None
         self._runs: dict[str, str] = {}
         """Identity -> run id"""
@@ -113,7 +118,11 @@ class Projection:
         """Bring the server level with the flushed log."""
         if self._client is None:
             self._client = self._connect()
-        events = self.book.log.events[self.done : self.book.log.flushed]
+        known = self.log.flushed
+        for event in self.log.events[self._applied : known]:
+            self.book.apply(event)
+        self._applied = known
+        events = self.log.events[self.done : known]
         curves: dict[str, list[Metric]] = {}
         for event in events:
             if event["event"] == "reported":
@@ -129,7 +138,7 @@ class Projection:
         for event in events:
             if event["event"] == "evaluated":
                 self._log_evaluation(event)
-        self.done += len(events)
+        self.done = known
 
     def _connect(self) -> MlflowClient:
         client = MlflowClient(tracking_uri=self.uri)
@@ -138,7 +147,9 @@ class Projection:
         self._experiment = (
             found.experiment_id
             if found
-            else client.create_experiment(name, artifact_location=_artifacts(self.uri, name))
+            else client.create_experiment(
+                name, artifact_location=_artifacts(self.uri, name), tags=MODEL_TRAINING
+            )
         )
         token = None
         while True:
@@ -164,7 +175,7 @@ class Projection:
     def _start_tree(self) -> None:
         """The study run and the arm runs."""
         book, spec = self.book, self.book.spec
-        begun = next(e for e in book.log.events if e["event"] == "study")
+        begun = next(e for e in self.log.events if e["event"] == "study")
         is_new = self._study not in self._runs
         facts = {f"study.{k}": str(v) for k, v in begun["provenance"].items()}
         digests = {f"study.digest.{g}": d for g, d in begun["digests"].items()}
@@ -266,7 +277,7 @@ class Projection:
 
     def end_study(self) -> None:
         """End the study run: its report is there."""
-        self._end(self._study, self.book.log.events[-1]["time"])
+        self._end(self._study, self.log.events[-1]["time"])
 
     def _end(self, name: str, at: float) -> None:
         assert self._client is not None

@@ -9,16 +9,16 @@ import pandas as pd
 
 from study.data.scaling import Scaler
 from study.errors import InputError, StudyError
-from study.experiment.book import Book
 from study.experiment.confirm import BASINS
 from study.experiment.jobs import checkpoint_key, identity
+from study.experiment.ledger import Ledger
 from study.experiment.progress import is_finished
 from study.experiment.storage import Storage
 from study.export.bundle import FORMAT, InputEntry, Manifest, input_entries, write_bundle
 from study.training.checkpoint import weights
 
 
-def winner_of(book: Book) -> str:
+def winner_of(book: Ledger) -> str:
     """The arm with the best mean validation NSE of its replicates.
 
     Raises:
@@ -31,7 +31,7 @@ def winner_of(book: Book) -> str:
     return max(book.arms, key=lambda arm: _means(book, arm)["validation"]["nse_median"])
 
 
-def export_arm(book: Book, storage: Storage, arm_name: str, out: Path) -> None:
+def export_arm(book: Ledger, storage: Storage, arm_name: str, out: Path) -> None:
     """Write the bundle of an arm's replicates.
 
     Raises:
@@ -50,7 +50,6 @@ def export_arm(book: Book, storage: Storage, arm_name: str, out: Path) -> None:
     config = arm.training(spec.training, jobs[0].hyperparameters)
     index = json.loads(storage.read(BASINS))
     scaler = Scaler(**index["scaler"])
-    begun = [e for e in book.log.events if e["event"] == "study"][-1]
     manifest = Manifest(
         format=FORMAT,
         study=spec.name,
@@ -64,8 +63,8 @@ def export_arm(book: Book, storage: Storage, arm_name: str, out: Path) -> None:
         periods={name: str(period) for name, period in spec.data.periods if period is not None},
         basins=tuple(index["basins"]),
         metrics=_means(book, arm_name),
-        digests=begun["digests"],
-        provenance=begun["provenance"],
+        digests=book.header["digests"],
+        provenance=book.header["provenance"],
         checksums={},
     )
     keys = [checkpoint_key(identity(spec, j.key, config), spec.training.epochs) for j in jobs]
@@ -75,7 +74,7 @@ def export_arm(book: Book, storage: Storage, arm_name: str, out: Path) -> None:
     write_bundle(out, manifest, [weights(storage.read(key)) for key in keys], attributes)
 
 
-def _means(book: Book, arm: str) -> dict[str, dict[str, float]]:
+def _means(book: Ledger, arm: str) -> dict[str, dict[str, float]]:
     """Period -> metric -> mean over the arm's replicates."""
     tables = [book.evaluations[j.key] for j in book.replicates(arm) if j.key in book.evaluations]
     return {

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from study.experiment.arms import declared_contrasts
-from study.experiment.book import Book
 from study.experiment.jobs import JobKey
+from study.experiment.ledger import Ledger
 from study.experiment.storage import Storage
 from study.report import figures
 from study.report.evidence import Evidence, Period, gather, summary
@@ -23,7 +23,7 @@ from study.seeding import derive
 HYDROGRAPHS = 4
 
 
-def build_report(book: Book, evidence: Evidence) -> dict[str, Any]:
+def build_report(book: Ledger, evidence: Evidence) -> dict[str, Any]:
     """The report as plain data: what `study report --json` prints."""
     arms = [_arm(book, evidence, name) for name in book.arms]
     effects = contrast_effects(book, evidence)
@@ -51,7 +51,7 @@ def build_report(book: Book, evidence: Evidence) -> dict[str, Any]:
     }
 
 
-def contrast_effects(book: Book, evidence: Evidence) -> dict[str, Effect]:
+def contrast_effects(book: Ledger, evidence: Evidence) -> dict[str, Effect]:
     """Name of each declared contrast -> its effect on the verdict period."""
     spec, period = book.spec, evidence.periods[evidence.verdict_period]
     return {
@@ -67,7 +67,7 @@ def contrast_effects(book: Book, evidence: Evidence) -> dict[str, Effect]:
     }
 
 
-def _arm(book: Book, evidence: Evidence, name: str) -> dict[str, Any]:
+def _arm(book: Ledger, evidence: Evidence, name: str) -> dict[str, Any]:
     search = list(book.stage(name, "search"))
     later = [*book.stage(name, "candidate"), *book.stage(name, "replicate")]
     winner = book.winner(name)
@@ -99,7 +99,7 @@ def _arm(book: Book, evidence: Evidence, name: str) -> dict[str, Any]:
     }
 
 
-def write_report(book: Book, storage: Storage, out: Path) -> dict[str, Any]:
+def write_report(book: Ledger, storage: Storage, out: Path) -> dict[str, Any]:
     """Write `report.json`, the tables as CSV and the figures as PNG into a folder.
 
     The folder appears or changes when all of it is ready.
@@ -135,7 +135,7 @@ def _write_tables(report: dict[str, Any], evidence: Evidence, out: Path) -> None
     pd.concat(rows).to_csv(out / "basins.csv", index=False)
 
 
-def _write_figures(book: Book, evidence: Evidence, report: dict[str, Any], out: Path) -> None:
+def _write_figures(book: Ledger, evidence: Evidence, report: dict[str, Any], out: Path) -> None:
     name = evidence.verdict_period
     period = evidence.periods[name]
     scores = {arm: period.nse(arm) for arm in book.arms}

@@ -11,8 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from study.experiment.book import Book
 from study.experiment.jobs import CLOSED
+from study.experiment.ledger import Ledger
 from study.experiment.progress import is_finished, planned_jobs, progress_of
 
 VERDICT_STYLES = {"better": "green", "worse": "red", "equivalent": "blue"}
@@ -78,12 +78,12 @@ def _contrast_table(report: dict[str, Any]) -> Table:
     return table
 
 
-def status_view(book: Book) -> RenderableType:
+def status_view(book: Ledger) -> RenderableType:
     """A table of where a study stands."""
     state = progress_of(book)
     table = Table(title=f"{state['study']}: {state['state']}", title_justify="left")
     table.add_column("arm")
-    for heading in ("trials", "running", "waiting", "stopped", "done", "failed", "candidates",
+    for heading in ("trials", "active", "waiting", "stopped", "done", "failed", "candidates",
                     "replicates", "best NSE (val.)", "seconds"):  # fmt: skip
         table.add_column(heading, justify="right")
     for arm in state["arms"]:
@@ -135,7 +135,7 @@ class LiveProgress:
     ) -> None:
         self._bar.stop()
 
-    def update(self, book: Book) -> None:
+    def update(self, book: Ledger) -> None:
         """Show where the study stands now."""
         done = sum(book.status(key) in CLOSED for key in book.jobs)
         planned = planned_jobs(book.spec, len(book.arms))

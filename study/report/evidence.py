@@ -13,8 +13,8 @@ from safetensors.numpy import load
 
 from study.errors import StudyError
 from study.evaluation.metrics import all_metrics
-from study.experiment.book import Book
 from study.experiment.confirm import BASINS, OBSERVED, read_predictions
+from study.experiment.ledger import Ledger
 from study.experiment.storage import Storage
 
 
@@ -56,7 +56,7 @@ class Evidence:
         return np.asarray(self.facts.get("huc_02", np.array(self.basins)), np.str_)
 
 
-def gather(book: Book, storage: Storage) -> Evidence:
+def gather(book: Ledger, storage: Storage) -> Evidence:
     """Read the confirmation's simulations and score them.
 
     Raises:

@@ -80,7 +80,9 @@ class Trainer:
         """Passes done."""
         self._columns = data.columns(inputs)
         self._weights = WEIGHTS[config.loss](data.qobs_std)
-        self._days = torch.arange(-config.warmup, config.targets_per_window, device=data.device)
+        span = data.arrays.periods["train"]
+        self._targets = min(config.targets_per_window, span.stop - span.start)
+        self._days = torch.arange(-config.warmup, self._targets, device=data.device)
 
     def run_epoch(self) -> float:
         """One pass over all scored training days.
@@ -97,7 +99,7 @@ class Trainer:
         windows = draw_windows(
             np.isfinite(arrays.qobs),
             arrays.periods["train"],
-            self.config.targets_per_window,
+            self._targets,
             generator(self.seed, "windows", self.epoch),
         )
         dropout = torch.Generator(self.data.device)

@@ -1,0 +1,290 @@
+"""Text files of numbers, read fast, and with the file and line in every complaint."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from study.errors import DataError
+
+GAUGE_ID = re.compile(r"\d{8}")
+"""An id of the United States Geological Survey, as CAMELS-US has them."""
+
+
+def read_lines(path: Path, what: str) -> list[str]:
+    """All lines of a text file.
+
+    Args:
+        path: The file: UTF-8, every line ended by a line break.
+        what: What the file should be; named in errors.
+
+    Raises:
+        DataError: The file cannot be read, is not text, is empty, or ends within a line.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise DataError(f"{path}: cannot be read as {what}: {reason}; put the file there") from None
+    try:
+        text = raw.decode("utf-8").replace("\r\n", "\n")
+        at = text.find("\0")
+    except UnicodeDecodeError as error:
+        text, at = "", error.start
+    if at >= 0:
+        line = raw[:at].count(b"\n") + 1
+        raise DataError(
+            f"{path}: line {line} holds the byte 0x{raw[at]:02x}, which is not UTF-8 text; "
+            f"save the file as UTF-8, or fetch this {what} again"
+        )
+    if not text.strip():
+        raise DataError(f"{path}: is empty; fetch this {what} again")
+    if not text.endswith("\n"):
+        raise DataError(
+            f"{path}: line {text.count(chr(10)) + 1} has no line break at its end, so the file was "
+            f"cut off there; fetch this {what} again"
+        )
+    return text[:-1].split("\n")
+
+
+def read_table(
+    path: Path,
+    lines: Sequence[str],
+    columns: Mapping[str, type],
+    *,
+    first_line: int,
+    delimiter: str | None = None,
+) -> np.ndarray:
+    """A table of which every field must be there, and every number be one.
+
+    Args:
+        path: Named in errors.
+        lines: The rows.
+        columns: Name -> float, or str for text.
+        first_line: Line number of the first row in the file.
+        delimiter: Between fields; any white space if None.
+
+    Returns:
+        A structured array, a field for each column, a row for each line.
+
+    Raises:
+        DataError: A line has too few or too many fields, or a field is not a finite number.
+    """
+    if not lines:
+        raise DataError(f"{path}: holds no day; the file was cut off, fetch it again")
+    dtype = np.dtype([(n, np.float64 if kind is float else "U32") for n, kind in columns.items()])
+    try:
+        table = np.loadtxt(lines, dtype, comments=None, delimiter=delimiter, ndmin=1)
+    except ValueError as error:
+        raise DataError(_complaint(path, lines, columns, first_line, delimiter, error)) from None
+    numbers = [table[name] for name, kind in columns.items() if kind is float]
+    if len(table) != len(lines) or not all(np.isfinite(n).all() for n in numbers):
+        raise DataError(_complaint(path, lines, columns, first_line, delimiter, "not a number"))
+    return table
+
+
+def _complaint(
+    path: Path,
+    lines: Sequence[str],
+    columns: Mapping[str, type],
+    first_line: int,
+    delimiter: str | None,
+    reason: object,
+) -> str:
+    """What is wrong with the first line that is wrong."""
+    for number, line in enumerate(lines, start=first_line):
+        fields = line.split(delimiter)
+        if len(fields) != len(columns):
+            return (
+                f"{path}: line {number} has {len(fields)} fields, expected are {len(columns)} "
+                f"({', '.join(columns)}); correct the line, or fetch the file again"
+            )
+        for (name, kind), field in zip(columns.items(), fields, strict=True):
+            if kind is float and not _is_number(field):
+                return (
+                    f"{path}: line {number}: `{name}` is {field.strip()[:40]!r}, not a number; "
+                    "there must be no gap, so correct the line, or fetch the file again"
+                )
+    return f"{path}: is not a table of numbers ({reason}); fetch the file again"
+
+
+def _is_number(field: str) -> bool:
+    try:
+        return bool(np.isfinite(float(field))) and "_" not in field
+    except ValueError:
+        return False
+
+
+def to_days(
+    path: Path, year: np.ndarray, month: np.ndarray, day: np.ndarray, *, first_line: int
+) -> np.ndarray:
+    """The days of a file, which must follow each other without a gap.
+
+    Args:
+        path: Named in errors.
+        year: And `month`, `day`: floats, one a line.
+        first_line: Line number of the first of them.
+
+    Returns:
+        (day,) datetime64[D]
+
+    Raises:
+        DataError: A date is impossible, repeated, missing or out of order.
+    """
+    date = np.stack([year, month, day])
+    fits = (date == np.trunc(date)).all(axis=0) & (np.abs(year - 2000) < 500)
+    fits &= (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)
+    y, m, d = np.where(fits, date, 1).astype(np.int64)
+    months = (12 * (y - 1970) + m - 1).astype("datetime64[M]")
+    days: np.ndarray = months.astype("datetime64[D]") + (d - 1)
+    fits &= days.astype("datetime64[M]") == months
+    if not fits.all():
+        at = int(np.flatnonzero(~fits)[0])
+        raise DataError(
+            f"{path}: line {at + first_line}: {year[at]:g}-{month[at]:g}-{day[at]:g} is no date; "
+            "correct the line"
+        )
+    check_consecutive(path, days, first_line=first_line)
+    return days
+
+
+def check_consecutive(
+    path: Path, days: np.ndarray, *, first_line: int, gaps_allowed: bool = False
+) -> None:
+    """Refuse days that are out of order, repeated, or (unless allowed) not all there."""
+    steps = np.diff(days).astype(np.int64)
+    wrong = steps < 1 if gaps_allowed else steps != 1
+    if not wrong.any():
+        return
+    at = int(np.flatnonzero(wrong)[0])
+    before, after, step = days[at], days[at + 1], int(steps[at])
+    if step == 0:
+        what = f"gives {after} again; remove one of the two lines"
+    elif step < 0:
+        what = f"has {after} after {before}; sort the lines by date"
+    else:
+        missing = f"{step - 1} days are" if step > 2 else "1 day is"
+        what = f"has {after} after {before}, {missing} missing; fetch the file again"
+    raise DataError(f"{path}: line {at + 1 + first_line} {what}")
+
+
+def read_dated(
+    path: Path, column: str | None, choices: Sequence[str], what: str
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """One column of a CSV that has a column `date`; its days may have gaps, and its fields.
+
+    Args:
+        path: The file.
+        column: Name of the column; the first of `choices` that the file has if None.
+        choices: Names that the column may have.
+        what: What the file should be; named in errors.
+
+    Returns:
+        (day,) datetime64[D]; (day,) float64, NaN where the field is empty; the column's name.
+
+    Raises:
+        DataError: The file is not such a table.
+    """
+    lines = read_lines(path, what)
+    header = [name.strip() for name in lines[0].split(",")]
+    found = next((n for n in ([column] if column else choices) if n in header), None)
+    if found is None or "date" not in header:
+        wanted = "date" if "date" not in header else column or f"one of {', '.join(choices)}"
+        raise DataError(
+            f"{path}: line 1 lacks the column {wanted}; it has {', '.join(header)}; "
+            f"{what} needs the columns `date` and `{column or choices[0]}`"
+        )
+    for number, line in enumerate(lines[1:], start=2):
+        if line.count(",") != len(header) - 1:
+            raise DataError(
+                f"{path}: line {number} has {line.count(',') + 1} fields, line 1 has "
+                f"{len(header)}; correct the line, or fetch the file again"
+            )
+    if len(lines) == 1:
+        raise DataError(f"{path}: holds no day; the file was cut off, fetch it again")
+    dates, texts = _two_columns(lines[1:], header.index("date"), header.index(found))
+    return _dates(path, dates), _floats(path, texts, found), found
+
+
+def _two_columns(lines: Sequence[str], *columns: int) -> list[np.ndarray]:
+    table = np.loadtxt(lines, "U32", comments=None, delimiter=",", usecols=columns, ndmin=2)
+    return [np.char.strip(table[:, i]) for i in range(2)]
+
+
+def _dates(path: Path, texts: np.ndarray) -> np.ndarray:
+    """Days written 1999-10-01; in order, each once."""
+    try:
+        days: np.ndarray = texts.astype("datetime64[D]")
+    except ValueError:
+        days = np.array([np.datetime64("NaT", "D")])
+    if np.isnat(days).any() or (np.char.str_len(texts) != 10).any():
+        number, text = next((i, t) for i, t in enumerate(texts, start=2) if not _is_date(t))
+        raise DataError(
+            f"{path}: line {number}: {str(text)!r} is no date; dates are written 1999-10-01"
+        )
+    check_consecutive(path, days, first_line=2, gaps_allowed=True)
+    return days
+
+
+def _is_date(text: str) -> bool:
+    try:
+        return len(text) == 10 and not np.isnat(np.datetime64(text, "D"))
+    except ValueError:
+        return False
+
+
+def _floats(path: Path, texts: np.ndarray, name: str) -> np.ndarray:
+    """Numbers; NaN where there is none."""
+    gap = np.isin(texts, ("", "nan", "NaN", "NA"))
+    try:
+        values: np.ndarray = np.where(gap, "nan", texts).astype(np.float64)
+    except ValueError:
+        values = np.array([np.nan if not _is_number(t) else float(t) for t in texts])
+    wrong = ~gap & ~np.isfinite(values)
+    if wrong.any():
+        at = int(np.flatnonzero(wrong)[0])
+        raise DataError(
+            f"{path}: line {at + 2}: `{name}` is {str(texts[at])!r}, not a number; correct the "
+            "line, or leave the field empty where there is no value"
+        )
+    return values
+
+
+def read_ids(path: Path) -> list[str]:
+    """Gauge ids of a file that has one a line; empty lines and what follows a `#` are left out.
+
+    Raises:
+        DataError: The file cannot be read, a line is not an id, an id is repeated, or there is
+            none.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path}: cannot be read as a list of basins ({error}); give a text file with one "
+            "gauge id a line"
+        ) from None
+    ids: dict[str, int] = {}
+    for number, line in enumerate(lines, start=1):
+        gauge_id = line.partition("#")[0].strip()
+        if not gauge_id:
+            continue
+        if not GAUGE_ID.fullmatch(gauge_id):
+            short = gauge_id.isdecimal() and len(gauge_id) < 8
+            cure = f"; did a leading zero get lost ({gauge_id:0>8})?" if short else ""
+            raise DataError(
+                f"{path}: line {number}: {gauge_id[:40]!r} is no gauge id; each line has one, of "
+                f"eight digits{cure}"
+            )
+        if gauge_id in ids:
+            raise DataError(
+                f"{path}: line {number}: basin {gauge_id} was given in line {ids[gauge_id]} "
+                "already; list each basin once"
+            )
+        ids[gauge_id] = number
+    if not ids:
+        raise DataError(f"{path}: the list of basins is empty; give one gauge id a line")
+    return list(ids)

@@ -1,0 +1,163 @@
+"""The sampler is a pure function: of the spec, the index and closed cohorts; never of the process."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from study.experiment.search import Outcome, sample, typical
+from study.spec import SearchSpec, TrainingSpec
+
+SPACE: dict[str, Any] = {
+    "learning_rate": {"low": 1e-4, "high": 1e-1, "log": True},
+    "dropout": {"low": 0.0, "high": 0.5},
+    "hidden_size": {"low": 8, "high": 64, "log": True},
+    "batch_size": {"low": 1, "high": 4},
+    "loss": ["nse", "mse"],
+    "weight_decay": [0.0, 1e-4, 1e-3],
+}
+
+
+def search(space: Mapping[str, Any] = SPACE, **changes: Any) -> SearchSpec:
+    return SearchSpec.model_validate({"space": space, "cohort_size": 8} | changes)
+
+
+def past(spec: SearchSpec, arm: str = "lstm", number: int = 8) -> list[Outcome]:
+    """A closed cohort in which a low dropout is good."""
+    drawn = [sample(spec, arm, i, []) for i in range(number)]
+    return [
+        Outcome(hyperparameters=h, scores={3: 0.5 - h["dropout"], 9: 0.6 - h["dropout"]},
+                complete=i % 2 == 0)
+        for i, h in enumerate(drawn)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("sampler", ["random", "quasirandom", "tpe"])
+def test_arms_share_their_first_draws(sampler: str) -> None:
+    """Common random numbers: arms then differ by what they are, not by luck."""
+    spec = search(sampler=sampler)
+    for index in range(16):
+        assert sample(spec, "lstm", index, []) == sample(spec, "ealstm", index, [])
+
+
+@pytest.mark.parametrize("sampler", ["random", "quasirandom", "tpe"])
+def test_a_further_parameter_shifts_nobody(sampler: str) -> None:
+    narrow = {name: SPACE[name] for name in ("dropout", "hidden_size", "loss")}
+    reordered = dict(sorted(SPACE.items()))
+    for index in range(16):
+        few = sample(search(narrow, sampler=sampler), "lstm", index, [])
+        many = sample(search(reordered, sampler=sampler), "lstm", index, [])
+        assert few.items() <= many.items()
+
+
+@pytest.mark.parametrize("sampler", ["random", "quasirandom"])
+def test_draws_depend_on_seed_and_index(sampler: str) -> None:
+    drawn = [
+        sample(search(sampler=sampler, seed=seed), "lstm", index, [])["learning_rate"]
+        for seed in (1, 2)
+        for index in range(50)
+    ]
+    assert len(set(drawn)) == 100
+
+
+@pytest.mark.parametrize("sampler", ["random", "quasirandom", "tpe"])
+def test_values_lie_in_the_space_and_are_what_training_takes(sampler: str) -> None:
+    spec = search(sampler=sampler)
+    history = past(spec) if sampler == "tpe" else []
+    for index in range(8, 40):
+        drawn = sample(spec, "lstm", index, history)
+        assert set(drawn) == set(SPACE)
+        assert drawn == json.loads(json.dumps(drawn))  # as the event log gives it back
+        for name in ("hidden_size", "batch_size"):
+            assert type(drawn[name]) is int
+            assert SPACE[name]["low"] <= drawn[name] <= SPACE[name]["high"]
+        assert 1e-4 <= drawn["learning_rate"] <= 1e-1
+        assert drawn["loss"] in ("nse", "mse")
+        TrainingSpec.model_validate(drawn)
+
+
+def test_quasirandom_fills_every_stratum_of_a_cohort() -> None:
+    spec = search(sampler="quasirandom", cohort_size=9)
+    for cohort in range(3):
+        drawn = [sample(spec, "lstm", 9 * cohort + i, []) for i in range(9)]
+        shares = [math.log(d["learning_rate"] / 1e-4) / math.log(1e3) for d in drawn]
+        assert sorted(int(9 * share) for share in shares) == list(range(9))
+        decays = [d["weight_decay"] for d in drawn]
+        assert {decays.count(v) for v in (0.0, 1e-4, 1e-3)} == {3}
+
+
+def test_random_covers_the_space() -> None:
+    spec = search(sampler="random")
+    drawn = [sample(spec, "lstm", i, []) for i in range(2000)]
+    rates = np.log10([d["learning_rate"] for d in drawn])
+    counts, _ = np.histogram(rates, bins=6, range=(-4, -1))
+    assert counts.min() > 2000 / 6 * 0.8
+    sizes = [d["batch_size"] for d in drawn]
+    assert all(0.2 < sizes.count(n) / 2000 < 0.3 for n in (1, 2, 3, 4))  # both ends as often
+    rates_and_dropout = np.corrcoef(rates, [d["dropout"] for d in drawn])[0, 1]
+    assert abs(rates_and_dropout) < 0.08
+
+
+def test_tpe_learns_from_closed_cohorts() -> None:
+    spec = search()
+    history = past(spec, number=24)
+    drawn = [sample(spec, "lstm", i, history)["dropout"] for i in range(24, 64)]
+    assert np.median(drawn) < 0.15  # uniform draws: 0.25
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"scores": {}, "complete": False},  # failed before the first rung
+        {"scores": {3: -math.inf}, "complete": False},  # no number there
+        {"scores": {3: 0.1, 9: -math.inf}, "complete": True},
+    ],
+)
+def test_tpe_takes_failures(bad: dict[str, Any]) -> None:
+    spec = search()
+    failed = [Outcome(hyperparameters=o.hyperparameters, **bad) for o in past(spec)]
+    sample(spec, "lstm", 8, failed)
+    sample(spec, "lstm", 8, past(spec)[:4] + failed[4:])
+
+
+REPRODUCE = """
+import json
+from test_search import past, sample, search
+print(json.dumps([hash("dropout"), [sample(search(), "lstm", i, past(search())) for i in (8, 9)]]))
+"""
+
+
+def test_tpe_is_the_same_in_every_process() -> None:
+    """Python's string hashes differ between processes, so an order taken from a set would too."""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONHASHSEED"}
+    environment["PYTHONPATH"] = str(Path(__file__).parent)
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", REPRODUCE], stdout=subprocess.PIPE, text=True, env=environment
+        )
+        for _ in range(3)
+    ]
+    answers = [json.loads(process.communicate()[0]) for process in running]
+    assert len({answer[0] for answer in answers}) == 3, "the processes are alike: proves nothing"
+    here = [sample(search(), "lstm", i, past(search())) for i in (8, 9)]
+    assert all(answer[1] == here for answer in answers)
+
+
+def test_typical_is_inside() -> None:
+    middle = typical(search())
+    assert middle["learning_rate"] == pytest.approx(10**-2.5)
+    TrainingSpec.model_validate(middle)
+
+
+def test_no_space_is_no_hyperparameters() -> None:
+    outcome = Outcome(hyperparameters={}, scores={3: 0.5}, complete=True)
+    assert sample(search({}), "lstm", 9, [outcome]) == {}

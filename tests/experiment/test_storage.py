@@ -1,0 +1,134 @@
+"""What every storage promises, and the lock that keeps a study to one driver."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from study.errors import InputError, StudyError
+from study.experiment import storage as module
+from study.experiment.storage import LocalStorage, Storage, only_driver, open_storage
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    """Another kind of storage would pass the same tests."""
+    return LocalStorage(tmp_path / "results")
+
+
+def files(folder: Path) -> set[str]:
+    return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_an_object_comes_back_as_it_was_put(storage: Storage) -> None:
+    storage.write("trials/a/1", b"\x00old")
+    storage.write("trials/a/1", b"new")
+    storage.create("events/1", b"")
+    assert storage.read("trials/a/1") == b"new"
+    assert storage.read("events/1") == b""
+
+
+def test_create_refuses_an_existing_object_and_leaves_it(storage: Storage) -> None:
+    storage.create("events/1", b"first")
+    with pytest.raises(FileExistsError):
+        storage.create("events/1", b"second")
+    assert storage.read("events/1") == b"first"
+
+
+def test_what_is_not_there(storage: Storage) -> None:
+    assert storage.keys("events/") == []
+    with pytest.raises(FileNotFoundError):
+        storage.read("events/1")
+    storage.delete("events/1")
+
+
+def test_keys_are_those_with_the_prefix_in_order(storage: Storage) -> None:
+    for key in ("events/2", "events/10", "events/1", "trials/b/9", "trials/a/1", "eventsful"):
+        storage.write(key, b"")
+    assert storage.keys("events/") == ["events/1", "events/10", "events/2"]
+    assert storage.keys("trials/a") == ["trials/a/1"]
+    assert storage.keys("trials/") == ["trials/a/1", "trials/b/9"]
+    storage.delete("trials/a/1")
+    assert storage.keys("trials/") == ["trials/b/9"]
+    assert len(storage.keys("")) == 5
+
+
+@pytest.mark.parametrize(
+    ("method", "step"),
+    [("write", "fsync"), ("write", "replace"), ("create", "fsync"), ("create", "link")],
+)
+def test_a_crash_while_writing_leaves_the_old_object(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, step: str
+) -> None:
+    """The process may end between any two system calls; readers must see all or nothing."""
+
+    def crash(*args: object, **kwargs: object) -> None:
+        raise OSError("no space left on device")
+
+    storage = LocalStorage(tmp_path)
+    if method == "write":
+        storage.write("a/b", b"old")
+    place = (Path, "replace") if step == "replace" else (module.os, step)
+    monkeypatch.setattr(*place, crash)
+    with pytest.raises(OSError, match="no space"):
+        getattr(storage, method)("a/b", b"new, and much longer")
+    monkeypatch.undo()
+    assert storage.keys("") == (["a/b"] if method == "write" else [])
+    assert method == "create" or storage.read("a/b") == b"old"
+
+
+def test_a_driver_removes_what_a_killed_one_left_half_written(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path)
+    storage.write("trials/a/1", b"kept")
+    for left in (".00000002.jsonl.0a1b2c3d", "trials/a/.epoch-1.safetensors.ffffffff"):
+        (tmp_path / left).write_bytes(b"half")
+    for name in (".report.01234567", ".report.89abcdef"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "report.json").write_text("{")
+    hour_ago = time.time() - 3600
+    os.utime(tmp_path / ".report.01234567", (hour_ago, hour_ago))
+    with only_driver(storage):
+        in_work = ".report.89abcdef/report.json"  # perhaps of a `study report` elsewhere
+        assert files(tmp_path) == {"trials/a/1", ".driver", in_work}
+
+
+def test_only_one_driver(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path)
+    with only_driver(storage):
+        with pytest.raises(StudyError, match="another `study run` drives this study now"):
+            with only_driver(LocalStorage(tmp_path)):
+                raise AssertionError("two drivers")
+        with only_driver(LocalStorage(tmp_path / "other study")):
+            pass
+    with only_driver(storage):
+        pass
+
+
+def test_the_lock_goes_with_a_killed_process(tmp_path: Path) -> None:
+    code = (
+        "import sys, time\n"
+        "from study.experiment.storage import LocalStorage, only_driver\n"
+        f"with only_driver(LocalStorage({str(tmp_path)!r})):\n"
+        "    print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(StudyError), only_driver(LocalStorage(tmp_path)):
+            pass
+        os.kill(holder.pid, signal.SIGKILL)
+        holder.wait()
+    with only_driver(LocalStorage(tmp_path)):
+        pass
+
+
+@pytest.mark.parametrize("uri", ["gs://bucket/results", "ftp://host/results"])
+def test_a_place_of_an_unknown_kind_is_refused(uri: str) -> None:
+    with pytest.raises(InputError, match=uri):
+        open_storage(uri)
