@@ -5,7 +5,7 @@ BIN := .venv/bin
 export MLFLOW_DISABLE_TELEMETRY := true
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test slow lint bench neuralhydrology parity clean
 
 .venv/ready: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -17,8 +17,11 @@ export RAY_USAGE_STATS_ENABLED := 0
 demo: .venv/ready  ## a real small study on synthetic basins whose truth is known
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh search_spaces/demo.sh
 
-test: .venv/ready  ## all tests
-	$(BIN)/pytest -m 'not benchmark'
+test: .venv/ready  ## all tests but the slow ones
+	$(BIN)/pytest -m 'not benchmark and not slow'
+
+slow: .venv/ready  ## tests that take a minute and more
+	$(BIN)/pytest -m slow
 
 lint: .venv/ready  ## style and types
 	$(BIN)/ruff check .
@@ -28,5 +31,11 @@ lint: .venv/ready  ## style and types
 bench: .venv/ready  ## measurements, as ratios
 	$(BIN)/pytest -m benchmark -s --timeout=0 tests/benchmarks
 
+neuralhydrology:  ## an environment of its own for the peer that `make test` compares with
+	PYTHON=$(PYTHON) infra/neuralhydrology/install.sh
+
+parity: .venv/ready neuralhydrology  ## how far numbers are from those of other packages
+	$(BIN)/pytest -m 'not benchmark' tests/numerics
+
 clean:
-	rm -rf .venv demo
+	rm -rf .venv .venv-neuralhydrology demo

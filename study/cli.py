@@ -60,7 +60,7 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except StudyError as error:
-        errors.print(f"error: {error}", style="red", markup=False)
+        errors.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(error.exit_code)
 
 
@@ -101,6 +101,7 @@ def build(
     basins: Annotated[Path | None, typer.Option(help="File of gauge ids, one a line.")] = None,
     forcing: Annotated[str, typer.Option(help="Forcing product.")] = "maurer_extended",
     snow: Annotated[Path | None, typer.Option(help="Folder of <id>_swe.csv.")] = None,
+    snow_column: Annotated[str | None, typer.Option(help="Column of these; else uaz_swe.")] = None,
 ) -> None:
     """Read original files into a store.
 
@@ -109,10 +110,11 @@ def build(
     from rich.progress import Progress
 
     from study.data.store import build_camels_us
+    from study.data.text import read_ids
 
     if source != "camels-us":
         raise InputError(f"--source {source}: unknown kind of data; it can be camels-us")
-    ids = None if basins is None else _read_ids(basins)
+    ids = None if basins is None else read_ids(basins)
     with Progress(console=errors, transient=True) as bar:
         task = bar.add_task("reading basins", total=None)
         dataset = build_camels_us(
@@ -121,6 +123,7 @@ def build(
             basins=ids,
             forcing=forcing,
             snow=snow,
+            snow_column=snow_column,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     console.print(f"{dataset.sizes['basin']} basins, {dataset.sizes['time']} days: {out}")
@@ -339,13 +342,6 @@ def ui(
 
 def _print_json(content: Any) -> None:
     print(json.dumps(content, indent=1))
-
-
-def _read_ids(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8").split()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--basins {path}: cannot be read ({error})") from None
 
 
 def _store_path(

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from study.data.climate import CLIMATE_FORCING, climate_attributes
 from study.data.features import INPUT_UNITS, Inputs
 from study.data.scaling import Scaler, fit_scaler, stack_scaled
 from study.data.splits import day_range, warmed_up
 from study.data.store import variables_of
 from study.errors import DataError, SpecError
-from study.spec import Period, StudySpec
+from study.spec import Period, StudySpec, nearest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,8 @@ class StudyArrays:
     """(basin, day, input) float32, standardised; 0 where a gap was masked."""
     static: np.ndarray
     """(basin, attribute) float32, standardised."""
+    attributes: dict[str, np.ndarray] = field(default_factory=dict)
+    """Name -> (basin,) float64 of `static`, not standardised: published or recomputed."""
     qobs: np.ndarray
     """(basin, day) float32 mm/d; NaN where missing, outside the given periods, or not scored
     because some arm's inputs do not allow it."""
@@ -75,14 +78,14 @@ def assemble(
     store = _select(store, spec, inputs)
     periods = _periods(spec, read_test)
     warmup = spec.training.warmup
+    _check_record(store, periods, warmup)
+    attributes = _attributes(store, spec, inputs)
     first_day = min(p.start for p in periods.values()) - datetime.timedelta(days=warmup)
     days = pd.date_range(first_day, max(p.end for p in periods.values()))
     store = store.reindex(time=days)
     spans = {name: day_range(period, first_day) for name, period in periods.items()}
 
     dynamic = {n: np.asarray(store[n].values, np.float32) for n in inputs.dynamic}
-    static = {n: np.asarray(store[n].values, np.float64) for n in inputs.static}
-    _check_attributes(static, store)
     valid = np.all([np.isfinite(v) for v in dynamic.values()], axis=0)
     if spec.data.missing_inputs == "error":
         _check_inputs(dynamic, store, spec, spans)
@@ -93,13 +96,14 @@ def assemble(
         qobs[:, span] = np.where(scored[:, span], window, np.nan)
     train = spans["train"]
     _check_targets(qobs, store, spans)
-    scaler = fit_scaler({n: v[:, train] for n, v in dynamic.items()}, static, qobs[:, train])
+    scaler = fit_scaler({n: v[:, train] for n, v in dynamic.items()}, attributes, qobs[:, train])
     return StudyArrays(
         basins=tuple(map(str, store["basin"].values)),
         first_day=first_day,
         inputs=inputs,
         dynamic=stack_scaled(dynamic, scaler, *valid.shape),
-        static=stack_scaled(static, scaler, valid.shape[0]),
+        static=stack_scaled(attributes, scaler, valid.shape[0]),
+        attributes=attributes,
         qobs=qobs,
         periods=spans,
         scaler=scaler,
@@ -115,19 +119,22 @@ def _periods(spec: StudySpec, read_test: bool) -> dict[str, Period]:
 
 
 def _select(store: xr.Dataset, spec: StudySpec, inputs: Inputs) -> xr.Dataset:
-    known = set(variables_of(store, "attributes"))
+    """The study's basins, after a look at whether the store has all that is asked for."""
     for name in inputs.dynamic:
         if name not in store or name not in INPUT_UNITS:
-            cure = "build the store with --snow DIR" if name == "swe" else "change data.forcing"
-            raise DataError(f"the store has no daily input `{name}`; {cure}")
+            raise DataError(f"the store has no daily input `{name}`; {_cure(name)}")
         if store[name].attrs.get("units") != INPUT_UNITS[name]:
             raise DataError(
                 f"the store's `{name}` is in {store[name].attrs.get('units')}, "
                 f"models expect {INPUT_UNITS[name]}; build the store again"
             )
+    known = [n for n in variables_of(store, "attributes") if store[n].dtype.kind == "f"]
     for name in inputs.static:
-        if name not in known or store[name].dtype.kind != "f":
-            raise DataError(f"the store has no numeric attribute `{name}`; correct data.attributes")
+        if name not in known:
+            raise DataError(
+                f"the store has no numeric attribute `{name}`{nearest(name, known)}; "
+                "correct data.attributes"
+            )
     if spec.data.basins == "all":
         return store
     absent = sorted(set(spec.data.basins) - set(map(str, store["basin"].values)))
@@ -139,7 +146,37 @@ def _select(store: xr.Dataset, spec: StudySpec, inputs: Inputs) -> xr.Dataset:
     return store.sel(basin=list(spec.data.basins))
 
 
-def _check_attributes(static: dict[str, np.ndarray], store: xr.Dataset) -> None:
+def _cure(name: str) -> str:
+    if name == "swe":
+        return "build the store with --snow DIR"
+    if name == "swe_simulated":
+        return "it is older than this input, build it again with `study data build`"
+    return f"change data.forcing{nearest(name, INPUT_UNITS)}"
+
+
+def _check_record(store: xr.Dataset, periods: dict[str, Period], warmup: int) -> None:
+    """Periods and their warm-ups must lie within the store's days."""
+    first, last = (pd.Timestamp(store["time"].values[i]).date() for i in (0, -1))
+    for name, period in periods.items():
+        if not first <= period.start or not period.end <= last:
+            raise DataError(
+                f"data.periods.{name} ({period}) does not lie within the days of the store, "
+                f"{first} to {last}; change the period, or build a store with these days"
+            )
+        before = (period.start - first).days
+        if warmup > before:
+            raise DataError(
+                f"the {name} period ({period}) is to be warmed up on {warmup} days before it, but "
+                f"the store has only {before} (it begins on {first}); begin data.periods.{name} "
+                "later, or shorten training.warmup"
+            )
+
+
+def _attributes(store: xr.Dataset, spec: StudySpec, inputs: Inputs) -> dict[str, np.ndarray]:
+    """Attributes as published, or the climatic ones from the training period's forcing."""
+    static = {n: np.asarray(store[n].values, np.float64) for n in inputs.static}
+    if spec.data.attributes_source == "recomputed":
+        static |= {n: v for n, v in _recomputed(store, spec).items() if n in static}
     for name, values in static.items():
         if not np.isfinite(values).all():
             basin = store["basin"].values[~np.isfinite(values)][0]
@@ -147,6 +184,24 @@ def _check_attributes(static: dict[str, np.ndarray], store: xr.Dataset) -> None:
                 f"basin {basin} has no value of attribute `{name}`; leave the basin out "
                 "(data.basins) or the attribute (data.attributes)"
             )
+    return static
+
+
+def _recomputed(store: xr.Dataset, spec: StudySpec) -> dict[str, np.ndarray]:
+    for name in (*CLIMATE_FORCING, "gauge_lat", "elev_mean"):
+        if name not in store:
+            raise DataError(
+                f"the store has no `{name}`, from which data.attributes_source: recomputed "
+                "computes the climate; use a store that has it, or `published`"
+            )
+    train = spec.data.periods.train
+    days = store["time"].sel(time=slice(str(train.start), str(train.end)))
+    return climate_attributes(
+        {name: store[name].sel(time=days).values for name in CLIMATE_FORCING},
+        days.values,
+        latitude=store["gauge_lat"].values,
+        elevation=store["elev_mean"].values,
+    )
 
 
 def _check_inputs(

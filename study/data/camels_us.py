@@ -189,7 +189,7 @@ def read_attributes(root: Path, basins: Sequence[str]) -> pd.DataFrame:
 
 
 def _read_attribute_table(path: Path, basins: Sequence[str]) -> pd.DataFrame:
-    lines = read_lines(path, "an attribute table")
+    lines = read_lines(path, "attribute table")
     header, *rows = [[field.strip() for field in line.split(";")] for line in lines]
     if header[0] != "gauge_id":
         raise DataError(
@@ -215,9 +215,9 @@ def _read_attribute_table(path: Path, basins: Sequence[str]) -> pd.DataFrame:
             f"{path}: has no line for basin {absent[0]}{more}; add it, or leave the basin out "
             "with --basins FILE"
         )
-    chosen = [rows[at[b] - 2] for b in basins]
+    chosen = [at[b] - 2 for b in basins]
     columns = {
-        name: _attribute(path, name, [row[i] for row in chosen], [at[b] for b in basins])
+        name: _attribute(path, name, [row[i] for row in rows], chosen)
         for i, name in enumerate(header)
         if i > 0
     }
@@ -225,20 +225,21 @@ def _read_attribute_table(path: Path, basins: Sequence[str]) -> pd.DataFrame:
 
 
 def _attribute(
-    path: Path, name: str, texts: Sequence[str], line_numbers: Sequence[int]
+    path: Path, name: str, texts: Sequence[str], chosen: Sequence[int]
 ) -> list[str] | np.ndarray:
-    """A column as numbers (empty or NA is NaN), or as text where most of it is none."""
+    """Chosen rows of a column: numbers (empty or NA is NaN), or text if most of it is none."""
     empty = ("", "NA", "NaN", "nan")
     numbers = np.array([np.nan if t in empty else _number(t) for t in texts], np.float64)
-    wrong = [i for i, t in enumerate(texts) if t not in empty and not np.isfinite(numbers[i])]
-    if name == "huc_02" or 2 * len(wrong) > len(texts):
-        return list(texts)
-    if wrong:
+    filled = [i for i, t in enumerate(texts) if t not in empty]
+    wrong = [i for i in filled if not np.isfinite(numbers[i])]
+    if name == "huc_02" or 2 * len(wrong) > len(filled):
+        return [texts[i] for i in chosen]
+    for i in set(wrong) & set(chosen):
         raise DataError(
-            f"{path}: line {line_numbers[wrong[0]]}: `{name}` is {texts[wrong[0]][:40]!r}, not a "
-            "number; correct the field, or leave it empty"
+            f"{path}: line {i + 2}: `{name}` is {texts[i][:40]!r}, not a number; correct the "
+            "field, or leave it empty"
         )
-    return numbers
+    return numbers[list(chosen)]
 
 
 def _number(text: str) -> float:
@@ -338,9 +339,9 @@ def _column_names(path: Path, line: str) -> list[str]:
                 "convert it"
             )
         names.append(name)
-    for name in ("year", "mnth", "day", *FORCING_UNITS):
-        if names.count(name) != 1:
-            what = "twice has" if name in names else "lacks"
+    for name in dict.fromkeys(("year", "mnth", "day", *FORCING_UNITS, *names)):
+        if names.count(name) != 1 or not name:
+            what = "repeats" if name in names else "lacks"
             raise DataError(
                 f"{path}: line 4 {what} the column `{name}`; it has {', '.join(names) or 'none'}; "
                 "CAMELS forcing begins with latitude, elevation, area and a line of column names"

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 
 from study.spec import DataSpec
 
-SNOW_INPUTS: Mapping[str, tuple[str, ...]] = {"off": (), "observed": ("swe",)}
+SNOW_INPUTS: Mapping[str, tuple[str, ...]] = {
+    "off": (),
+    "simulated": ("swe_simulated",),
+    "observed": ("swe",),
+}
 """Level of the factor `snow` -> daily inputs it adds."""
 
 INPUT_UNITS: Mapping[str, str] = {
@@ -18,6 +22,7 @@ INPUT_UNITS: Mapping[str, str] = {
     "vp": "Pa",
     "dayl": "s",
     "swe": "mm",
+    "swe_simulated": "mm",
 }
 """Daily inputs that a model may see, and the units it expects them in."""
 

@@ -9,9 +9,9 @@ THRESHOLD = 0.0
 threshold by which Addor et al. (2017), doi 10.5194/hess-21-5293-2017, tell snow from rain."""
 
 DEGREE_DAY_FACTOR = 3.0
-"""mm of melt a day and degC above the threshold; within the 1.6 to 6.0 that Hock (2003),
-doi 10.1016/S0022-1694(03)00257-9, lists for snow. The same in all basins and never fitted, so it
-can carry no information from any period."""
+"""mm of melt a day and degC above the threshold; Hock (2003), doi 10.1016/S0022-1694(03)00257-9,
+collects factors of snow, most of them between 2 and 6 (table 1). The same in all basins and never
+fitted, so it can carry no information from any period."""
 
 
 def degree_day_swe(prcp: np.ndarray, tmax: np.ndarray, tmin: np.ndarray) -> np.ndarray:

@@ -28,5 +28,6 @@ def warmed_up(valid: np.ndarray, warmup: int) -> np.ndarray:
     gaps = np.zeros((valid.shape[0], valid.shape[1] + 1), np.int64)
     np.cumsum(~valid, axis=1, out=gaps[:, 1:])
     result = np.zeros_like(valid)
-    result[:, warmup:] = gaps[:, warmup + 1 :] == gaps[:, : valid.shape[1] - warmup]
+    if warmup < valid.shape[1]:
+        result[:, warmup:] = gaps[:, warmup + 1 :] == gaps[:, : valid.shape[1] - warmup]
     return result

@@ -8,10 +8,11 @@ what it used.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
+import platform
 import shutil
-import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -154,7 +155,7 @@ class BasinSeries:
 def write_store(dataset: xr.Dataset, out: Path) -> None:
     """Write a dataset of the schema as a store: aside first, then renamed."""
     _refuse_existing(out)
-    dataset = dataset.assign_attrs(
+    dataset = dataset.drop_encoding().assign_attrs(
         schema=SCHEMA, written_by=f"study {__version__}", digests=_digests(dataset)
     )
     chunks = {"basin": min(64, dataset.sizes["basin"]), "time": dataset.sizes["time"]}
@@ -163,9 +164,10 @@ def write_store(dataset: xr.Dataset, out: Path) -> None:
         for name, variable in dataset.data_vars.items()
         if variable.dtype.kind == "f"
     }
-    aside = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.building")
+    aside = out.with_name(f".{out.name}.{platform.node()}.{os.getpid()}.building")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(out)
         dataset.to_zarr(aside, zarr_format=2, consolidated=True, encoding=encoding)
         aside.rename(out)
     except OSError as error:
@@ -185,8 +187,16 @@ def open_store(path: Path | str) -> xr.Dataset:
         raise DataError(f"{path}: no such store; make it with `study data build --out {path} ...`")
     try:
         dataset: xr.Dataset = xr.open_zarr(path, consolidated=True, chunks=None)
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"{path}: is not a data store ({error}); build it again") from None
+    except Exception as error:  # whatever damaged metadata make of the reading library
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(
+            f"{path}: is not a data store ({reason}); build it again with `study data build`"
+        ) from None
+    if "digests" not in dataset.attrs:
+        raise DataError(
+            f"{path}: is Zarr, but no data store: it has no digests of its groups; build one with "
+            "`study data build`"
+        )
     if dataset.attrs.get("schema") != SCHEMA:
         raise DataError(
             f"{path}: has schema {dataset.attrs.get('schema')}, this version reads {SCHEMA}; "
@@ -201,7 +211,13 @@ def verify(dataset: xr.Dataset, path: Path | str) -> None:
     Raises:
         DataError: A value is not the one that was written.
     """
-    found = _digests(dataset)
+    try:
+        found = _digests(dataset)
+    except Exception as error:  # a chunk that cannot be decoded
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(
+            f"{path}: a part of it cannot be read ({reason}); the store was damaged, build it again"
+        ) from None
     for group, digest in dataset.attrs["digests"].items():
         if found.get(group) != digest:
             raise DataError(
@@ -241,6 +257,17 @@ def describe(dataset: xr.Dataset) -> dict[str, Any]:
 def _refuse_existing(out: Path) -> None:
     if out.exists():
         raise DataError(f"{out}: exists already; remove it, or give another --out")
+
+
+def _remove_leftovers(out: Path) -> None:
+    """Remove what builds of the same store left aside when they were killed on this machine."""
+    for aside in out.parent.glob(f".{glob.escape(out.name)}.{platform.node()}.*.building"):
+        try:
+            os.kill(int(aside.name.split(".")[-2]), 0)
+        except ProcessLookupError:
+            shutil.rmtree(aside, ignore_errors=True)
+        except (OSError, ValueError):
+            pass  # another user's build, or a name that is not ours
 
 
 def _refuse_repeated(ids: Sequence[str]) -> None:

@@ -106,7 +106,7 @@ def _complaint(
             if kind is float and not _is_number(field):
                 return (
                     f"{path}: line {number}: `{name}` is {field.strip()[:40]!r}, not a number; "
-                    "there must be no gap, so correct the line, or fetch the file again"
+                    "correct the line, or fetch the file again"
                 )
     return f"{path}: is not a table of numbers ({reason}); fetch the file again"
 
@@ -163,7 +163,7 @@ def check_consecutive(
     before, after, step = days[at], days[at + 1], int(steps[at])
     if step == 0:
         what = f"gives {after} again; remove one of the two lines"
-    elif step < 0:
+    elif step < 0 or before + 1 in days:
         what = f"has {after} after {before}; sort the lines by date"
     else:
         missing = f"{step - 1} days are" if step > 2 else "1 day is"

@@ -16,6 +16,7 @@ SHORT_NAMES: Mapping[tuple[str, str], str] = {
     ("statics", "on"): "",
     ("statics", "off"): "nostatics",
     ("snow", "off"): "",
+    ("snow", "simulated"): "simsnow",
     ("snow", "observed"): "snow",
 }
 """What a level adds to an arm's name; levels of other factors add `factor.level`."""

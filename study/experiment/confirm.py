@@ -100,7 +100,7 @@ def _write_observed(arrays: StudyArrays, store: xr.Dataset, storage: Storage) ->
         "basins": list(arrays.basins),
         "first_days": {p: str(arrays.days(p)[0].date()) for p in periods},
         "facts": {n: chosen[n].values.tolist() for n in BASIN_FACTS if n in store},
-        "attributes": {n: chosen[n].values.tolist() for n in arrays.inputs.static},
+        "attributes": {n: arrays.attributes[n].tolist() for n in arrays.inputs.static},
         "scaler": vars(arrays.scaler),
     }
     storage.write(BASINS, json.dumps(facts).encode())

@@ -152,6 +152,7 @@ def _begin(log: EventLog, prepared: Prepared) -> None:
                 f"study {spec.name} was begun with another spec; give the changed one another "
                 f"name. What differs: {_difference(earlier.fixed(), spec.fixed())}"
             )
+        _refuse_shrinking(earlier, spec)
         if begun[-1]["digests"] != digests:
             differing = [g for g in digests if begun[-1]["digests"].get(g) != digests[g]]
             raise SpecError(
@@ -163,6 +164,18 @@ def _begin(log: EventLog, prepared: Prepared) -> None:
                    provenance=provenance.collect())  # fmt: skip
     log.append(event="launch", **provenance.host())
     log.flush()
+
+
+def _refuse_shrinking(earlier: StudySpec, spec: StudySpec) -> None:
+    for key, old, new in (
+        ("search.cohorts", earlier.search.cohorts, spec.search.cohorts),
+        ("confirmation.seeds", earlier.confirmation.seeds, spec.confirmation.seeds),
+    ):
+        if new < old:
+            raise SpecError(
+                f"study {spec.name} was begun with {key} {old}, which may grow but not shrink to "
+                f"{new}; set it to {old} or more, or give the study another name"
+            )
 
 
 def _digests(prepared: Prepared) -> dict[str, str]:

@@ -176,6 +176,18 @@ def _reason(error: BaseException | None) -> str:
 
 
 @contextmanager
+def _own_errors() -> Iterator[None]:
+    """Let an error of the study out as itself: Tune wraps what its searcher and scheduler raise."""
+    try:
+        yield
+    except tune.TuneError as wrapped:
+        error: BaseException | None = wrapped
+        while error is not None and not isinstance(error, StudyError | OSError):
+            error = error.__cause__ or error.__context__
+        raise error or wrapped from None
+
+
+@contextmanager
 def _scratch(storage: Storage) -> Iterator[str]:
     """A folder for Tune's own files, none of which is needed later. Its name is the study's, so
     that what a killed driver left there goes when the study goes on."""
@@ -220,7 +232,7 @@ def sweep(
     }
     resources = {"cpu": book.spec.resources.cpus, "gpu": book.spec.resources.gpus}
     searcher = BookSearcher(book)
-    with _scratch(storage) as scratch:
+    with _scratch(storage) as scratch, _own_errors():
         tune.Tuner(
             tune.with_resources(tune.with_parameters(JobTrainable, shared=shared), resources),
             tune_config=tune.TuneConfig(

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -112,6 +112,11 @@ class Projection:
         self._runs: dict[str, str] = {}
         """Identity -> run id"""
         self._finished: set[str] = set()
+        """Identities whose run has ended"""
+        self._bare: set[str] = set()
+        """Identities whose run was made by a driver that ended before it gave it parameters"""
+        self._ended: dict[JobKey, float] = {}
+        """Closed job whose run is still to be ended -> time of the event that closed it"""
         self._experiment = ""
 
     def catch_up(self) -> None:
@@ -121,6 +126,9 @@ class Projection:
         known = self.log.flushed
         for event in self.log.events[self._applied : known]:
             self.book.apply(event)
+            for key in self._touched(event):
+                if self.book.status(key) in CLOSED:
+                    self._ended.setdefault(key, event["time"])
         self._applied = known
         events = self.log.events[self.done : known]
         curves: dict[str, list[Metric]] = {}
@@ -134,7 +142,7 @@ class Projection:
         for name, metrics in curves.items():
             if name not in self._finished:
                 self._log(name, metrics)
-        self._close(events)
+        self._close()
         for event in events:
             if event["event"] == "evaluated":
                 self._log_evaluation(event)
@@ -169,23 +177,23 @@ class Projection:
         name = run.data.tags.get(IDENTITY)
         if name:
             self._runs[name] = run.info.run_id
-            if run.data.tags.get(STATUS) in CLOSED:
+            if RunStatus.is_terminated(RunStatus.from_string(run.info.status)):
                 self._finished.add(name)
+            if not run.data.params:
+                self._bare.add(name)
 
     def _start_tree(self) -> None:
         """The study run and the arm runs."""
         book, spec = self.book, self.book.spec
         begun = next(e for e in self.log.events if e["event"] == "study")
-        is_new = self._study not in self._runs
         facts = {f"study.{k}": str(v) for k, v in begun["provenance"].items()}
         digests = {f"study.digest.{g}": d for g, d in begun["digests"].items()}
         tags = {"study.stage": "study", "study.spec_digest": spec.digest(), **facts, **digests}
         if spec.question:
             tags["mlflow.note.content"] = spec.question
         run_id = self._ensure(self._study, spec.name, None, begun["time"], tags)
-        if is_new:
-            assert self._client is not None
-            self._client.log_dict(run_id, begun["spec"], "spec.yaml")
+        assert self._client is not None
+        self._client.log_dict(run_id, begun["spec"], "spec.yaml")
         for arm in book.arms.values():
             tags = {"study.stage": "arm", "study.arm": arm.name}
             name = self._arm(arm.name)
@@ -216,42 +224,40 @@ class Projection:
         params: Mapping[str, Any] | None = None,
     ) -> str:
         """The run of an identity; made if it is not there."""
-        if name in self._runs:
-            return self._runs[name]
         assert self._client is not None
-        tags = {IDENTITY: name, **tags}
-        if parent is not None:
-            tags[PARENT] = self._runs[parent]
-        run = self._client.create_run(
-            self._experiment, start_time=_milliseconds(started), tags=tags, run_name=run_name
-        )
-        if params:
+        if name not in self._runs:
+            tags = {IDENTITY: name, **tags}
+            if parent is not None:
+                tags[PARENT] = self._runs[parent]
+            run = self._client.create_run(
+                self._experiment, start_time=_milliseconds(started), tags=tags, run_name=run_name
+            )
+            self._runs[name] = str(run.info.run_id)
+            self._bare.add(name)
+        if params and name in self._bare:
             listed = [Param(k, str(v)) for k, v in params.items()]
-            self._client.log_batch(run.info.run_id, params=listed)
-        self._runs[name] = run.info.run_id
-        return str(run.info.run_id)
+            self._client.log_batch(self._runs[name], params=listed)
+        self._bare.discard(name)
+        return self._runs[name]
 
-    def _close(self, events: Iterable[Event]) -> None:
-        """End the runs whose jobs these events closed."""
+    def _close(self) -> None:
+        """End the runs of jobs that are closed."""
         assert self._client is not None
-        for event in events:
-            for key in self._touched(event):
-                name, status = self._identity(key), self.book.status(key)
-                if status not in CLOSED or name in self._finished:
-                    continue
+        for key, at in list(self._ended.items()):
+            name, status = self._identity(key), self.book.status(key)
+            if name not in self._finished:
                 job = self.book.jobs[key]
                 tags = [RunTag(STATUS, status), RunTag("study.epochs", str(job.epochs))]
                 if job.failure:
                     tags.append(RunTag("study.failure", job.failure[-4000:]))
-                metrics = [_metric("seconds", job.seconds, event["time"], job.epochs)]
+                metrics = [_metric("seconds", job.seconds, at, job.epochs)]
                 self._client.log_batch(self._runs[name], tags=tags, metrics=metrics)
                 ended = RunStatus.FAILED if status == "failed" else RunStatus.FINISHED
                 self._client.set_terminated(
-                    self._runs[name],
-                    RunStatus.to_string(ended),
-                    end_time=_milliseconds(event["time"]),
+                    self._runs[name], RunStatus.to_string(ended), end_time=_milliseconds(at)
                 )
                 self._finished.add(name)
+            del self._ended[key]
 
     def _touched(self, event: Event) -> list[JobKey]:
         if event["event"] in ("reported", "failed"):
@@ -262,13 +268,16 @@ class Projection:
         return []
 
     def _log_evaluation(self, event: Event) -> None:
-        """Scores of a replicate, and the mean over the arm's replicates so far."""
+        """Scores of a replicate; with the last one, the means over the arm's replicates."""
         key, at = JobKey.parse(event["key"]), event["time"]
         epochs = self.book.spec.training.epochs
-        scores = _flat(event["scores"])
+        at_the_cap = _curve(self.book.jobs[key].reports[epochs])
+        known = {metric.key for metric in at_the_cap}  # its learning curve ends with them
+        scores = {n: v for n, v in _flat(event["scores"]).items() if n not in known}
         self._log(self._identity(key), [_metric(n, v, at, epochs) for n, v in scores.items()])
-        done = [j.key for j in self.book.replicates(key.arm) if j.key in self.book.evaluations]
-        if done and key == done[-1]:
+        replicates = [j.key for j in self.book.replicates(key.arm)]
+        done = [k for k in replicates if self.book.status(k) == "done"]
+        if done and key == done[-1] and all(k in self.book.evaluations for k in done):
             tables = [_flat(self.book.evaluations[k]) for k in done]
             means = {n: sum(t[n] for t in tables) / len(tables) for n in tables[0]}
             metrics = [_metric(n, v, at, 0) for n, v in means.items()]

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
+from pydantic import ValidationError
 
 from study.data.scaling import stack_scaled
-from study.errors import BundleError, DataError
+from study.errors import BundleError, DataError, InputError
 from study.evaluation.simulate import simulate, simulate_windows
 from study.export.bundle import Bundle
 from study.spec import Period
@@ -102,10 +103,16 @@ def named_period(bundle: Bundle, text: str) -> Period:
     """A period by name (`test`) as the bundle knows it, or as `first day:last day`.
 
     Raises:
-        BundleError: The bundle has no period of this name.
+        InputError: The bundle has no period of this name, or the days are none.
     """
     if ":" in text:
-        return Period.model_validate(text)
+        try:
+            return Period.model_validate(text)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise InputError(
+                f"--period {text}: {reason}; write `first day:last day`, 1999-10-01:2008-09-30"
+            ) from None
     if text not in bundle.manifest.periods:
         known = ", ".join(bundle.manifest.periods)
         raise BundleError(f"the bundle has no period `{text}`; it has {known}")
@@ -174,21 +181,24 @@ def _dynamic(bundle: Bundle, forcing: Forcing, days: pd.DatetimeIndex) -> torch.
 
 
 def _static(bundle: Bundle, forcing: Forcing) -> torch.Tensor:
+    """Attributes of the basins: as the model was trained with where it knows a basin, of the file
+    where it is new."""
     basins = [str(b) for b in forcing.data["basin"].values]
+    known = bundle.attributes.reindex(basins)
+    new = [b for b in basins if b not in bundle.attributes.index]
     values: dict[str, np.ndarray] = {}
     for entry in bundle.manifest.static_inputs:
-        if entry.name in forcing.data:
-            values[entry.name] = forcing.data[entry.name].values.astype(np.float64)
-            continue
-        unknown = [b for b in basins if b not in bundle.attributes.index]
-        if unknown:
+        column = known[entry.name]
+        if new and entry.name not in forcing.data:
             raise DataError(
-                f"{forcing.source}: basin {unknown[0]} is new to the model and the file has no "
+                f"{forcing.source}: basin {new[0]} is new to the model and the file has no "
                 f"attribute `{entry.name}`; add it as a variable with the dim basin"
             )
-        values[entry.name] = bundle.attributes.loc[basins, entry.name].to_numpy(np.float64)
-    for name, attribute in values.items():
-        if not np.isfinite(attribute).all():
-            basin = basins[int(np.flatnonzero(~np.isfinite(attribute))[0])]
-            raise DataError(f"{forcing.source}: basin {basin} has no value of `{name}`")
+        if new:
+            of_file = pd.Series(forcing.data[entry.name].values.astype(np.float64), index=basins)
+            column = column.where(~column.index.isin(new), of_file)
+        values[entry.name] = column.to_numpy(np.float64)
+        if not np.isfinite(values[entry.name]).all():
+            basin = basins[int(np.flatnonzero(~np.isfinite(values[entry.name]))[0])]
+            raise DataError(f"{forcing.source}: basin {basin} has no value of `{entry.name}`")
     return torch.from_numpy(stack_scaled(values, bundle.manifest.scaler, len(basins)))

@@ -22,13 +22,17 @@ def winner_of(book: Ledger) -> str:
     """The arm with the best mean validation NSE of its replicates.
 
     Raises:
-        StudyError: The study is not finished.
+        StudyError: The study is not finished, or no arm could be trained.
     """
     if not is_finished(book):
         raise StudyError(
             f"study {book.spec.name} is not finished; go on with `study run`, then export"
         )
-    return max(book.arms, key=lambda arm: _means(book, arm)["validation"]["nse_median"])
+    means = {key.arm: _means(book, key.arm) for key in book.evaluations}
+    trained = [arm for arm in book.arms if means.get(arm)]
+    if not trained:
+        raise StudyError(f"study {book.spec.name}: no arm could be trained; see `study report`")
+    return max(trained, key=lambda arm: means[arm]["validation"]["nse_median"])
 
 
 def export_arm(book: Ledger, storage: Storage, arm_name: str, out: Path) -> None:
@@ -36,7 +40,7 @@ def export_arm(book: Ledger, storage: Storage, arm_name: str, out: Path) -> None
 
     Raises:
         InputError: The study has no such arm.
-        StudyError: The study is not finished.
+        StudyError: The study is not finished, or the arm could not be trained.
         BundleError: The folder exists or cannot be written.
     """
     if arm_name not in book.arms:
@@ -47,6 +51,8 @@ def export_arm(book: Ledger, storage: Storage, arm_name: str, out: Path) -> None
         raise StudyError(f"study {book.spec.name} is not finished; go on with `study run`")
     spec, arm = book.spec, book.arms[arm_name]
     jobs = [job for job in book.replicates(arm_name) if job.key in book.evaluations]
+    if not jobs:
+        raise StudyError(f"arm {arm_name} could not be trained; see `study report`")
     config = arm.training(spec.training, jobs[0].hyperparameters)
     index = json.loads(storage.read(BASINS))
     scaler = Scaler(**index["scaler"])
@@ -77,6 +83,8 @@ def export_arm(book: Ledger, storage: Storage, arm_name: str, out: Path) -> None
 def _means(book: Ledger, arm: str) -> dict[str, dict[str, float]]:
     """Period -> metric -> mean over the arm's replicates."""
     tables = [book.evaluations[j.key] for j in book.replicates(arm) if j.key in book.evaluations]
+    if not tables:
+        return {}
     return {
         period: {name: sum(t[period][name] for t in tables) / len(tables) for name in scores}
         for period, scores in tables[0].items()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from study.models.base import RunoffModel, State, init_gates_, repeat_daily
+from study.models.base import RunoffModel, State, append_static, init_gates_
 
 
 class EALSTM(RunoffModel):
@@ -105,14 +105,13 @@ class EALSTM(RunoffModel):
         )
 
     def _recur(
-        self, dynamic_BTD: Tensor, static_BS: Tensor, state: State | None
+        self, dynamic_TBD: Tensor, static_BS: Tensor, state: State | None
     ) -> tuple[Tensor, State]:
-        num_basins, num_days, _ = dynamic_BTD.shape
         if state is None:
-            zeros_BH = dynamic_BTD.new_zeros(num_basins, self.hidden_size)
+            zeros_BH = dynamic_TBD.new_zeros(dynamic_TBD.shape[1], self.hidden_size)
             state = (zeros_BH, zeros_BH)
-        hidden_BTH, h_1BH, c_1BH = torch.lstm(
-            torch.cat([dynamic_BTD, repeat_daily(static_BS, num_days)], dim=-1),
+        hidden_TBH, h_1BH, c_1BH = torch.lstm(
+            append_static(dynamic_TBD, static_BS),
             [values_BH.unsqueeze(0) for values_BH in state],
             self.assemble(),
             has_biases=True,
@@ -120,6 +119,6 @@ class EALSTM(RunoffModel):
             dropout=0.0,  # between layers; this model's own dropout sits before the head
             train=self.training,
             bidirectional=False,
-            batch_first=True,
+            batch_first=False,
         )
-        return hidden_BTH, (h_1BH.squeeze(0), c_1BH.squeeze(0))
+        return hidden_TBH, (h_1BH.squeeze(0), c_1BH.squeeze(0))

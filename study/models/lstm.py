@@ -7,7 +7,7 @@ H hidden size.
 import torch
 from torch import Tensor, nn
 
-from study.models.base import RunoffModel, State, init_gates_, repeat_daily
+from study.models.base import RunoffModel, State, append_static, init_gates_
 
 
 class LSTM(RunoffModel):
@@ -37,9 +37,9 @@ class LSTM(RunoffModel):
             generator=generator,
         )
         # Made without values, so that torch's own initialisation draws nothing.
-        self.lstm = nn.LSTM(
-            num_dynamic + num_static, hidden_size, batch_first=True, device="meta"
-        ).to_empty(device="cpu")
+        self.lstm = nn.LSTM(num_dynamic + num_static, hidden_size, device="meta").to_empty(
+            device="cpu"
+        )
         parameters = dict(self.lstm.named_parameters())
         first_bias, second_bias = parameters["bias_ih_l0"], parameters["bias_hh_l0"]
         init_gates_(
@@ -55,12 +55,10 @@ class LSTM(RunoffModel):
             second_bias[forget] = 0
 
     def _recur(
-        self, dynamic_BTD: Tensor, static_BS: Tensor, state: State | None
+        self, dynamic_TBD: Tensor, static_BS: Tensor, state: State | None
     ) -> tuple[Tensor, State]:
-        inputs = dynamic_BTD
-        if self.num_static:
-            inputs = torch.cat([inputs, repeat_daily(static_BS, inputs.shape[1])], dim=-1)
+        inputs = append_static(dynamic_TBD, static_BS) if self.num_static else dynamic_TBD
         # nn.LSTM's states carry a leading axis of layers.
         start = None if state is None else (state[0].unsqueeze(0), state[1].unsqueeze(0))
-        hidden_BTH, (h_1BH, c_1BH) = self.lstm(inputs, start)
-        return hidden_BTH, (h_1BH.squeeze(0), c_1BH.squeeze(0))
+        hidden_TBH, (h_1BH, c_1BH) = self.lstm(inputs, start)
+        return hidden_TBH, (h_1BH.squeeze(0), c_1BH.squeeze(0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -51,6 +52,20 @@ def _tensor(array: np.ndarray) -> Tensor:
         # Arrays out of Ray's object store are read-only, and nothing here writes to them.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(array)
+
+
+@contextmanager
+def _subnormals_are_zero() -> Iterator[None]:
+    """Let numbers below 1e-38 count as zero in this thread.
+
+    A gradient that fades over the warm-up ends among them, and processors are slow there: without
+    this a training step of an LSTM that forgets (`forget_bias: 0`) takes three times as long.
+    """
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 class Trainer:
@@ -106,9 +121,10 @@ class Trainer:
         dropout.manual_seed(derive(self.seed, "dropout", self.epoch))
         batches = list(self._batches(windows))
         total = torch.zeros((), device=self.data.device)
-        for number, batch in enumerate(batches):
-            rate = learning_rate(self.config, self.epoch, number, len(batches))
-            total += self._update(batch, rate, dropout) / len(batches)
+        with _subnormals_are_zero():
+            for number, batch in enumerate(batches):
+                rate = learning_rate(self.config, self.epoch, number, len(batches))
+                total += self._update(batch, rate, dropout) / len(batches)
         loss = float(total)
         if not np.isfinite(loss):
             raise TrialError(f"diverged: the training loss of epoch {self.epoch} is {loss}")
@@ -139,21 +155,24 @@ class Trainer:
             )
 
     def _gather(self, batch: Windows) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Inputs (window, day, input), (window, attribute), targets (window, day), weights."""
+        """Inputs (window, day, input), (window, attribute), targets (window, day), weights.
+
+        They lie in memory day by day, which is how the model reads them.
+        """
         basin, start, first, last = (
             torch.from_numpy(a).to(self.data.device)
             for a in (batch.basin, batch.start, batch.first, batch.last)
         )
         num_days = self.data.dynamic.shape[1]
-        index = (basin * num_days + start)[:, None] + self._days
+        index = self._days[:, None] + (basin * num_days + start)
         columns, attributes = self._columns
         dynamic = self.data.dynamic.flatten(0, 1)[index][..., columns]
         static = self.data.static[basin][:, attributes]
-        scored = self._days[self.config.warmup :]
-        inside = (scored >= first[:, None]) & (scored < last[:, None])
-        target = self.data.target.flatten()[index[:, self.config.warmup :]]
+        scored = self._days[self.config.warmup :, None]
+        inside = (scored >= first) & (scored < last)
+        target = self.data.target.flatten()[index[self.config.warmup :]]
         target = torch.where(inside, target, torch.nan)
-        return dynamic, static, target, self._weights[basin]
+        return dynamic.transpose(0, 1), static, target.T, self._weights[basin]
 
     def state(self) -> dict[str, Tensor]:
         """Everything that a later `restore` needs, as named tensors."""

@@ -67,6 +67,9 @@ class Conditions:
     """Chance of the driver's death in a tick: events not yet flushed are lost."""
 
 
+CONDITIONS_ROUGH = Conditions(workers=5, seed=6, losses=0.1, restarts=0.1)
+
+
 def open_book(spec: StudySpec, storage: Storage) -> Book:
     return Book(spec, expand(spec), EventLog(storage))
 
@@ -74,7 +77,7 @@ def open_book(spec: StudySpec, storage: Storage) -> Book:
 def drive(
     spec: StudySpec,
     storage: Storage,
-    conditions: Conditions = Conditions(),  # noqa: B008 (frozen)
+    conditions: Conditions = Conditions(),
     *,
     score: Score = hilly,
     failure: Failure = never,

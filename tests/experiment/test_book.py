@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from simulator import Conditions, coarse, drive, hilly, never, open_book, outcome, sometimes
+from simulator import (
+    CONDITIONS_ROUGH,
+    Conditions,
+    coarse,
+    drive,
+    hilly,
+    never,
+    open_book,
+    outcome,
+    sometimes,
+)
 from small import small_spec
 
 from study.experiment.book import MAX_LOSSES, Book
@@ -38,7 +48,7 @@ CONDITIONS = [
     Conditions(workers=13, seed=3),
     Conditions(workers=1, seed=4, restarts=0.05),
     Conditions(workers=2, seed=5, losses=0.05, restarts=0.02),
-    Conditions(workers=5, seed=6, losses=0.1, restarts=0.1),
+    CONDITIONS_ROUGH,
 ]
 
 STUDIES: dict[str, tuple[StudySpec, dict[str, Any]]] = {
@@ -145,7 +155,7 @@ def test_later_cohorts_are_asked_when_earlier_ones_are_closed(new_storage: NewSt
             key = JobKey.parse(event["key"])
             cohort = key.trial // spec.search.cohort_size
             assert all(replayed.cohort_closed(key.arm, c) for c in range(cohort)), event
-        replayed._apply(event)
+        replayed.apply(event)
 
 
 def ask_all(book: Book, number: int) -> list[JobKey]:

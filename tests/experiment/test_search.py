@@ -1,4 +1,4 @@
-"""The sampler is a pure function: of the spec, the index and closed cohorts; never of the process."""
+"""The sampler is a pure function of the spec, the index and closed cohorts."""
 
 from __future__ import annotations
 

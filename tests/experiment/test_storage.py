@@ -101,9 +101,9 @@ def test_a_driver_removes_what_a_killed_one_left_half_written(tmp_path: Path) ->
 def test_only_one_driver(tmp_path: Path) -> None:
     storage = LocalStorage(tmp_path)
     with only_driver(storage):
-        with pytest.raises(StudyError, match="another `study run` drives this study now"):
-            with only_driver(LocalStorage(tmp_path)):
-                raise AssertionError("two drivers")
+        refused = pytest.raises(StudyError, match="another `study run` drives this study now")
+        with refused, only_driver(LocalStorage(tmp_path)):
+            raise AssertionError("two drivers")
         with only_driver(LocalStorage(tmp_path / "other study")):
             pass
     with only_driver(storage):

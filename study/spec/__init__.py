@@ -1,0 +1,40 @@
+"""The study's YAML file as frozen, validated objects.
+
+`load_spec` is the only way in. A file that loads can be run: unknown keys, wrong types, impossible
+ranges, unknown levels and overlapping periods are refused here, with the key and the cure.
+"""
+
+from study.spec.base import nearest
+from study.spec.data import KRATZERT_2019, DataSpec, Period, PeriodsSpec
+from study.spec.reading import load_spec, parse_spec
+from study.spec.study import CANONICAL_FACTORS, ContrastSpec, EvidenceSpec, StudySpec
+from study.spec.training import (
+    PROTOCOL_FIELDS,
+    ChoicesSpec,
+    ConfirmationSpec,
+    RangeSpec,
+    ResourcesSpec,
+    SearchSpec,
+    TrainingSpec,
+)
+
+__all__ = [
+    "CANONICAL_FACTORS",
+    "KRATZERT_2019",
+    "PROTOCOL_FIELDS",
+    "ChoicesSpec",
+    "ConfirmationSpec",
+    "ContrastSpec",
+    "DataSpec",
+    "EvidenceSpec",
+    "Period",
+    "PeriodsSpec",
+    "RangeSpec",
+    "ResourcesSpec",
+    "SearchSpec",
+    "StudySpec",
+    "TrainingSpec",
+    "load_spec",
+    "nearest",
+    "parse_spec",
+]

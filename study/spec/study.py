@@ -1,0 +1,229 @@
+"""A whole study: its arms, contrasts, budget and evidence."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+
+from study.spec.base import SpecModel, nearest, shown
+from study.spec.data import DataSpec
+from study.spec.messages import sentence
+from study.spec.training import (
+    PROTOCOL_FIELDS,
+    ConfirmationSpec,
+    ResourcesSpec,
+    SearchSpec,
+    TrainingSpec,
+)
+
+CANONICAL_FACTORS: Mapping[str, tuple[str, ...]] = {
+    "model": ("lstm", "ealstm"),
+    "statics": ("on", "off"),
+    "snow": ("off", "simulated", "observed"),
+}
+"""Factors that say what a model is and what it sees; the first level is the one taken when a
+spec does not name the factor. Any other factor is a field of `TrainingSpec`."""
+
+MOST_ARMS = 1000
+"""More combinations of levels than this are a slip, not a study."""
+
+
+def _on_off(value: Any) -> Any:
+    """YAML reads a bare `on` and `off` as booleans; levels are strings."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, list | tuple):
+        return [_on_off(v) for v in value]
+    if isinstance(value, dict):
+        return {str(k): _on_off(v) for k, v in value.items()}
+    return value
+
+
+Levels = Annotated[tuple[str, ...], Field(min_length=1)]
+Factors = Annotated[dict[str, str], BeforeValidator(_on_off)]
+
+
+def _side(value: Any) -> Any:
+    value = _on_off(value)
+    levels = list(value.values()) if isinstance(value, dict) else [value]
+    if not all(isinstance(level, str) for level in levels):
+        raise ValueError(f"must be a level, or an arm's factors, but is {shown(value)}")
+    return value
+
+
+class ContrastSpec(SpecModel):
+    """One declared comparison: `factor` from level `b` to level `a`, in every arm that has both;
+    or two arms named by their factors."""
+
+    factor: str | None = None
+    a: Annotated[str | dict[str, str], BeforeValidator(_side)]
+    b: Annotated[str | dict[str, str], BeforeValidator(_side)]
+
+    @model_validator(mode="after")
+    def _one_form(self) -> ContrastSpec:
+        wanted = str if self.factor is not None else dict
+        if not (isinstance(self.a, wanted) and isinstance(self.b, wanted)):
+            raise ValueError(
+                "write `{factor: snow, a: observed, b: off}`, or two arms by their factors: "
+                "`{a: {model: lstm, snow: observed}, b: {model: ealstm, snow: observed}}`"
+            )
+        return self
+
+    def written(self) -> str:
+        """As in the file."""
+        content = self.model_dump(exclude_none=True)
+        return ", ".join(f"{key}: {value}" for key, value in content.items())
+
+
+class EvidenceSpec(SpecModel):
+    equivalence: float = Field(0.01, ge=0)
+    """Differences of NSE within ± this are of no practical importance."""
+    repetitions: int = Field(2000, ge=200)
+    """Bootstrap repetitions."""
+
+
+class StudySpec(SpecModel):
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
+    question: str = ""
+    data: DataSpec
+    factors: Annotated[dict[str, Levels], BeforeValidator(_on_off)] = Field({})
+    exclude: tuple[Factors, ...] = ()
+    """Combinations that make no sense, each by the levels that define it."""
+    training: TrainingSpec = TrainingSpec()
+    search: SearchSpec = SearchSpec()
+    confirmation: ConfirmationSpec = ConfirmationSpec()
+    contrasts: tuple[ContrastSpec, ...] = ()
+    evidence: EvidenceSpec = EvidenceSpec()
+    resources: ResourcesSpec = ResourcesSpec()
+
+    @field_validator("factors")
+    @classmethod
+    def _known(cls, factors: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        for factor, levels in factors.items():
+            if len(set(levels)) != len(levels):
+                raise ValueError(f"factor `{factor}` names a level twice: {', '.join(levels)}")
+            if factor in CANONICAL_FACTORS:
+                known = CANONICAL_FACTORS[factor]
+                for level in levels:
+                    if level not in known:
+                        raise ValueError(
+                            f"factor `{factor}` has no level `{level}`{nearest(level, known)}; "
+                            f"its levels are {', '.join(known)}"
+                        )
+            else:
+                for level in levels:
+                    _check_field(factor, level, "factor")
+        return {**{f: known[:1] for f, known in CANONICAL_FACTORS.items()}, **factors}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> StudySpec:
+        if self.search.rungs and self.search.rungs[-1] >= self.training.epochs:
+            raise ValueError(
+                f"search.rungs must lie below training.epochs ({self.training.epochs}), "
+                f"but got {list(self.search.rungs)}"
+            )
+        for name, choice in self.search.space.items():
+            if name in self.factors:
+                raise ValueError(f"`{name}` is a factor and in search.space; it can be one only")
+            ends = choice if isinstance(choice, tuple) else (choice.low, choice.high)
+            for end in ends:
+                _check_field(name, end, "search.space")
+        for where, rules in (("exclude", self.exclude), ("contrasts", self._named_arms())):
+            for rule in rules:
+                self._check_levels(where, rule)
+        self._check_arms()
+        return self
+
+    def combinations(self) -> list[dict[str, str]]:
+        """Factor -> level of every arm, in the order of the factors' levels."""
+        products = itertools.product(*self.factors.values())
+        every = [dict(zip(self.factors, levels, strict=True)) for levels in products]
+        return [c for c in every if not any(rule.items() <= c.items() for rule in self.exclude)]
+
+    def _check_arms(self) -> None:
+        """Every arm makes sense, and every contrast has its arms."""
+        most = math.prod(map(len, self.factors.values()))
+        if most > MOST_ARMS:
+            raise ValueError(f"factors make {most} arms; name fewer levels, {MOST_ARMS} are enough")
+        arms = self.combinations()
+        if not arms:
+            raise ValueError("exclude leaves no arm; remove one of its rules")
+        for arm in arms:
+            if arm["model"] == "ealstm" and (arm["statics"] == "off" or not self.data.attributes):
+                raise ValueError(
+                    "an ealstm takes its input gate from static attributes and cannot do without; "
+                    "add `exclude: [{model: ealstm, statics: off}]`, and name data.attributes"
+                )
+        for contrast in self.contrasts:
+            if not self._has_arms(contrast, arms):
+                raise ValueError(
+                    f"contrasts: no arms to compare in `{contrast.written()}`; exclude has removed "
+                    "them, or both sides are the same: correct the contrast, or remove it"
+                )
+
+    def _has_arms(self, contrast: ContrastSpec, arms: list[dict[str, str]]) -> bool:
+        a, b = contrast.a, contrast.b
+        if isinstance(a, dict) and isinstance(b, dict):
+            first = {f: levels[0] for f, levels in self.factors.items()}
+            return first | a in arms and first | b in arms and first | a != first | b
+        factor = str(contrast.factor)
+        return a != b and any(arm[factor] == a and {**arm, factor: b} in arms for arm in arms)
+
+    def _named_arms(self) -> list[dict[str, str]]:
+        """The factors and levels that the contrasts speak of."""
+        return [
+            side if isinstance(side, dict) else {str(contrast.factor): side}
+            for contrast in self.contrasts
+            for side in (contrast.a, contrast.b)
+        ]
+
+    def _check_levels(self, where: str, rule: Mapping[str, str]) -> None:
+        for factor, level in rule.items():
+            if factor not in self.factors:
+                raise ValueError(
+                    f"{where} names the factor `{factor}`{nearest(factor, self.factors)}; "
+                    f"this study's factors are {', '.join(self.factors)}"
+                )
+            if level not in self.factors[factor]:
+                raise ValueError(
+                    f"{where} names level `{level}` of `{factor}`; "
+                    f"this study's levels are {', '.join(self.factors[factor])}"
+                )
+
+    def trials_per_arm(self) -> int:
+        return self.search.cohorts * self.search.cohort_size
+
+    def fixed(self) -> dict[str, Any]:
+        """What must stay the same when a study goes on: all but what may grow, or is no matter."""
+        content = self.model_dump(mode="json")
+        for key in ("question", "resources"):
+            del content[key]
+        del content["data"]["store"], content["search"]["cohorts"], content["confirmation"]["seeds"]
+        return content
+
+    def digest(self) -> str:
+        text = json.dumps(self.fixed(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _check_field(name: str, value: Any, where: str) -> None:
+    """A factor or search range must be a training field and its value one the field takes."""
+    fields = [f for f in TrainingSpec.model_fields if f not in PROTOCOL_FIELDS]
+    if name in PROTOCOL_FIELDS:
+        raise ValueError(f"`{name}` is part of the protocol; set it under `training`, not {where}")
+    if name not in fields:
+        known = [*fields, *CANONICAL_FACTORS] if where == "factor" else fields
+        raise ValueError(f"{where} names `{name}`{nearest(name, known)}, which nothing reads")
+    try:
+        TrainingSpec.model_validate({name: value})
+    except ValidationError as error:
+        reason = sentence(error.errors()[0])
+        raise ValueError(f"{where}: `{name}` cannot be {shown(value)}: it {reason}") from None

@@ -1,0 +1,137 @@
+"""How a network is trained, and how its hyperparameters are searched and confirmed."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
+
+from study.spec.base import SpecModel, shown
+
+PROTOCOL_FIELDS = ("epochs", "warmup", "simulation")
+"""Training fields that are part of the protocol: the same in every arm and trial."""
+
+
+class TrainingSpec(SpecModel):
+    """One training job: hyperparameters and protocol. A trial's configuration is one of these."""
+
+    epochs: int = Field(30, ge=1)
+    """The cap: passes over the training days of a trial that halving never stops."""
+    warmup: int = Field(365, ge=0)
+    """Days fed before the first scored day."""
+    targets_per_window: int = Field(365, ge=1)
+    """Scored days in one training window; 1 is the classic sequence-to-one."""
+    batch_size: int = Field(16, ge=1)
+    """Windows in one optimiser step."""
+    hidden_size: int = Field(64, ge=1)
+    dropout: float = Field(0.2, ge=0, lt=1)
+    """On the hidden state, before the head."""
+    forget_bias: float = 3.0
+    """Initial bias of the forget gate."""
+    recurrent_init: Literal["orthogonal", "identity", "uniform"] = "orthogonal"
+    loss: Literal["nse", "mse"] = "nse"
+    optimizer: Literal["adam", "adamw"] = "adam"
+    learning_rate: float = Field(5e-3, gt=0)
+    """The peak of a one-cycle schedule, the start of the others."""
+    weight_decay: float = Field(0.0, ge=0)
+    schedule: Literal["one_cycle", "steps", "constant"] = "one_cycle"
+    steps: dict[int, float] = Field({11: 0.5, 21: 0.1})
+    """With `schedule: steps`: from this epoch on (counted from 1), this share of the learning rate.
+    The default is the papers': 1e-3, 5e-4 from epoch 11, 1e-4 from epoch 21."""
+    clip_norm: float = Field(1.0, gt=0)
+    """Gradients are scaled down to this norm."""
+    simulation: Literal["continuous", "windows"] = "continuous"
+    """How a period is simulated: in one pass over its days, or, as the papers do, window by
+    window, each with its own warm-up."""
+
+
+class RangeSpec(SpecModel):
+    """A numeric range of a hyperparameter, both ends included."""
+
+    low: float
+    high: float
+    log: bool = False
+    """Sampled uniformly in the logarithm."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> RangeSpec:
+        if not self.low < self.high:
+            raise ValueError(f"`low < high` must hold, but got low={self.low}, high={self.high}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"`low > 0` must hold with `log: true`, but got low={self.low}")
+        return self
+
+
+def _one_value(value: Any) -> Any:
+    endless = isinstance(value, float) and not math.isfinite(value)
+    if endless or not isinstance(value, bool | int | float | str):
+        raise ValueError(f"a choice is a number or a word, but is {shown(value)}")
+    return value
+
+
+def _form(value: Any) -> str | None:
+    if isinstance(value, dict | RangeSpec):
+        return "(range)"
+    return "(choices)" if isinstance(value, list | tuple) else None
+
+
+Scalar = Annotated[bool | int | float | str, BeforeValidator(_one_value)]
+ChoicesSpec = Annotated[tuple[Scalar, ...], Field(min_length=2)]
+Choice = Annotated[
+    Annotated[RangeSpec, Tag("(range)")] | Annotated[ChoicesSpec, Tag("(choices)")],
+    Discriminator(
+        _form,
+        custom_error_type="neither",
+        custom_error_message="write a range, {low: 0.001, high: 0.01}, or a list of choices, "
+        "[32, 64]",
+    ),
+]
+
+
+class SearchSpec(SpecModel):
+    space: dict[str, Choice] = Field({})
+    """Hyperparameter -> range or list of choices; the same for every arm."""
+    sampler: Literal["tpe", "random", "quasirandom"] = "tpe"
+    cohorts: int = Field(2, ge=1)
+    """Cohorts of each arm; the sampler learns from closed ones."""
+    cohort_size: int = Field(9, ge=1)
+    """Trials that compete with each other at the rungs."""
+    rungs: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """Epochs after which a cohort keeps its best; the epoch cap is the last one by itself."""
+    reduction: int = Field(3, ge=2)
+    """A rung keeps one in this many."""
+    seed: int = Field(1, ge=0)
+
+    @field_validator("rungs")
+    @classmethod
+    def _increasing(cls, rungs: tuple[int, ...]) -> tuple[int, ...]:
+        if list(rungs) != sorted(set(rungs)):
+            raise ValueError(f"rungs must increase, but got {list(rungs)}")
+        return rungs
+
+
+class ConfirmationSpec(SpecModel):
+    candidates: int = Field(3, ge=1)
+    """An arm's best trials that are trained again before one is chosen."""
+    candidate_seeds: int = Field(3, ge=1)
+    seeds: int = Field(8, ge=1)
+    """Replicates of each arm's winner, the same fresh seeds in every arm; 5 for a verdict."""
+
+
+class ResourcesSpec(SpecModel):
+    """What one trial reserves, and what it may use up. No influence on any result."""
+
+    cpus: float = Field(1, gt=0)
+    gpus: float = Field(0, ge=0)
+    threads: int = Field(1, ge=1)
+    """Threads of the numerical library in one trial; more than one changes the last bits."""
+    checkpoint_seconds: float = Field(60, gt=0)
+    """A trial saves itself at rungs and at least this often."""

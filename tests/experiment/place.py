@@ -1,0 +1,83 @@
+"""Studies as a user runs them: by the command line, in a results folder, with processes of Ray."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from study.experiment.engine import study_storage
+from study.experiment.eventlog import EventLog
+from study.experiment.storage import LocalStorage
+
+PATIENCE_SECONDS = 150
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A results folder and the command that works in it."""
+
+    results: Path
+    spec: Path
+    store: Path
+
+    def command(self, *settings: str) -> list[str]:
+        return [
+            *(sys.executable, "-m", "study", "run", str(self.spec), "--data", str(self.store)),
+            *("--results", str(self.results)),
+            *(word for setting in settings for word in ("--set", setting)),
+        ]
+
+    def run(self, *settings: str) -> subprocess.CompletedProcess[str]:
+        command = self.command(*settings)
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS
+        )
+
+    def start(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self.command(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    @property
+    def storage(self) -> LocalStorage:
+        storage = study_storage("small", str(self.results))
+        assert isinstance(storage, LocalStorage)
+        return storage
+
+    def events(self, kind: str | None = None) -> list[dict[str, Any]]:
+        return [e for e in EventLog(self.storage).events if kind in (None, e["event"])]
+
+
+def wait_until(true: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> Any:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = true()
+        if found:
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"waited {seconds} s in vain for {what}")
+
+
+def ray_processes() -> dict[int, str]:
+    """Living Ray processes of this test run: they hold files in its private temporary folder.
+
+    Their environment would say so too, but Ray writes a worker's title over it.
+    """
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            name = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+            if "ray" not in name or "pytest" in name or " -m study " in name:
+                continue
+            held = [str(file.readlink()) for file in (process / "fd").iterdir()]
+        except OSError:
+            continue
+        if any(file.startswith(f"{os.environ['RAY_TMPDIR']}/ray/") for file in held):
+            found[int(process.name)] = name
+    return found

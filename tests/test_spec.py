@@ -1,0 +1,198 @@
+"""The study file: what loads, what it means, and that nothing else gets in."""
+
+from __future__ import annotations
+
+import copy
+import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from small import small_content
+
+from study.errors import SpecError
+from study.spec import (
+    KRATZERT_2019,
+    Period,
+    StudySpec,
+    TrainingSpec,
+    load_spec,
+    parse_spec,
+)
+
+SPECS = sorted((Path(__file__).parent.parent / "search_spaces").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", SPECS, ids=lambda p: p.stem)
+def test_the_specs_that_come_along_load_and_round_trip(path: Path) -> None:
+    spec = load_spec(path)
+    assert spec.name == path.stem
+    assert parse_spec(spec.model_dump(mode="json"), "again") == spec
+    assert parse_spec(spec.model_dump(), "again").digest() == spec.digest()
+
+
+def test_yaml_switches_are_levels_and_small_numbers_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    content = small_content()
+    del content["factors"]
+    text = yaml.safe_dump(content) + "factors: {statics: [on, off], snow: [off, simulated]}\n"
+    path.write_text(text)
+    spec = load_spec(path, ["search.space.learning_rate={low: 1e-4, high: 1e-2}"])
+    assert spec.factors == {
+        "model": ("lstm",),
+        "statics": ("on", "off"),
+        "snow": ("off", "simulated"),
+    }
+    assert spec.search.space["learning_rate"].model_dump() == {
+        "low": 1e-4,
+        "high": 1e-2,
+        "log": False,
+    }
+
+
+def test_settings_win_over_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(yaml.safe_dump(small_content()))
+    spec = load_spec(path, ["search.cohorts=7", "question=why", "resources.gpus=0.5"])
+    assert (spec.search.cohorts, spec.question, spec.resources.gpus) == (7, "why", 0.5)
+
+
+def test_shorthands() -> None:
+    spec = parse_spec(small_content(data__attributes="kratzert2019"), "test")
+    assert spec.data.attributes == KRATZERT_2019 and len(KRATZERT_2019) == 27
+    period = Period.model_validate("1999-10-01 : 2008-09-30")
+    assert period == Period(start=datetime.date(1999, 10, 1), end=datetime.date(2008, 9, 30))
+    assert str(period) == "1999-10-01:2008-09-30"
+
+
+def test_excluded_combinations_are_no_arms() -> None:
+    content = small_content(
+        factors={"model": ["lstm", "ealstm"], "statics": ["on", "off"]},
+        exclude=[{"model": "ealstm", "statics": "off"}],
+    )
+    arms = parse_spec(content, "test").combinations()
+    assert [(a["model"], a["statics"], a["snow"]) for a in arms] == [
+        ("lstm", "on", "off"),
+        ("lstm", "off", "off"),
+        ("ealstm", "on", "off"),
+    ]
+
+
+def test_what_may_grow_is_not_in_the_digest() -> None:
+    digest = parse_spec(small_content(), "test").digest()
+    for free in ("search__cohorts", "confirmation__seeds"):
+        assert parse_spec(small_content(**{free: 9}), "test").digest() == digest
+    for fixed, value in (("search__seed", 9), ("training__warmup", 9), ("search__reduction", 4)):
+        assert parse_spec(small_content(**{fixed: value}), "test").digest() != digest
+    recomputed = small_content(data__attributes_source="recomputed")
+    assert parse_spec(recomputed, "test").digest() != digest
+
+
+def test_no_default_breaks_its_own_rule() -> None:
+    assert TrainingSpec() == TrainingSpec.model_validate(TrainingSpec().model_dump())
+
+
+# Fuzzing
+
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-5, 10**12),
+    st.floats(),
+    st.dates(),
+    st.sampled_from(["on", "off", "observed", "lstm", "1999-10-01:2001-09-30", "1e-3", "", "all"]),
+    st.text(max_size=6),
+)
+KEYS = st.text(max_size=5) | st.sampled_from(
+    ["factor", "a", "b", "low", "high", "log", "train", "model", "snow", "hidden_size", "epochs"]
+)
+TREES = st.recursive(
+    VALUES,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=8,
+)
+
+
+def places(content: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """All places in nested data."""
+    inner: list[tuple[Any, ...]] = []
+    items = (
+        content.items()
+        if isinstance(content, dict)
+        else enumerate(content)
+        if isinstance(content, list)
+        else ()
+    )
+    for key, value in items:
+        inner += [(*here, key), *places(value, (*here, key))]
+    return inner
+
+
+def check_refused_or_round_trips(content: Any) -> None:
+    try:
+        spec = parse_spec(content, "fuzz.yaml")
+    except SpecError as error:
+        message = str(error)
+        assert message.startswith("fuzz.yaml: ") and len(message) > 20
+        assert "pydantic" not in message and "Input should" not in message, message
+        return
+    assert parse_spec(spec.model_dump(), "again") == spec
+    assert parse_spec(spec.model_dump(mode="json"), "again") == spec
+    assert parse_spec(spec.model_dump(mode="json"), "again").digest() == spec.digest()
+
+
+FULL = small_content(
+    contrasts=[{"factor": "snow", "a": "observed", "b": "off"}],
+    exclude=[{"model": "lstm", "snow": "simulated"}],
+    factors={"model": ["lstm"], "snow": ["off", "simulated", "observed"]},
+)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_a_mutated_spec_is_refused_in_words_or_is_valid(data: st.DataObject) -> None:
+    content = copy.deepcopy(FULL)
+    for _ in range(data.draw(st.integers(1, 3))):
+        place = data.draw(st.sampled_from(places(content)))
+        *parents, last = place
+        inner: Any = content
+        for key in parents:
+            inner = inner[key]
+        if data.draw(st.booleans()):
+            inner[last] = data.draw(TREES)
+        elif isinstance(inner, dict) and data.draw(st.booleans()):
+            inner[data.draw(KEYS)] = inner.pop(last)
+        else:
+            del inner[last]
+        if not places(content):
+            break
+    check_refused_or_round_trips(content)
+
+
+@settings(max_examples=50, deadline=None)
+@given(content=st.dictionaries(st.sampled_from(list(StudySpec.model_fields)) | KEYS, TREES))
+def test_any_mapping_is_refused_in_words_or_is_valid(content: dict[str, Any]) -> None:
+    check_refused_or_round_trips(content)
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    at=st.floats(0, 1, exclude_max=True),
+    piece=st.text(max_size=4) | st.sampled_from(["\t", ": ", "- ", "!!set", "&a", "*a", "{", "\n"]),
+)
+def test_a_mutated_file_is_refused_in_words_or_is_valid(
+    at: float, piece: str, tmp_path: Path
+) -> None:
+    text = yaml.safe_dump(FULL)
+    cut = int(at * len(text))
+    path = tmp_path / "fuzz.yaml"
+    path.write_text(text[:cut] + piece + text[cut:], encoding="utf-8", errors="surrogatepass")
+    try:
+        load_spec(path)
+    except SpecError as error:
+        assert str(path) in str(error)
