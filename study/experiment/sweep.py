@@ -33,6 +33,7 @@ from study.experiment.jobs import JobKey
 from study.experiment.storage import Storage, open_storage
 from study.experiment.trial import RunningJob, Worker
 from study.seeding import derive
+from study.spec import ResourcesSpec
 from study.training.loop import DeviceData
 
 KEY = "key"
@@ -200,6 +201,36 @@ def _scratch(storage: Storage) -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _tuner(
+    resources: ResourcesSpec,
+    shared: dict[str, Any],
+    searcher: BookSearcher,
+    scheduler: BookScheduler,
+    scratch: str,
+) -> tune.Tuner:
+    reserved = {"cpu": resources.cpus, "gpu": resources.gpus}
+    return tune.Tuner(
+        tune.with_resources(tune.with_parameters(JobTrainable, shared=shared), reserved),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            scheduler=scheduler,
+            num_samples=-1,  # until the searcher says that all is done
+            reuse_actors=True,
+            trial_dirname_creator=lambda trial: trial.trial_id,
+        ),
+        run_config=tune.RunConfig(
+            name="sweep",
+            storage_path=scratch,
+            failure_config=tune.FailureConfig(max_failures=0),  # the book hands out again
+            checkpoint_config=tune.CheckpointConfig(
+                checkpoint_frequency=0,
+                checkpoint_at_end=False,  # jobs save themselves
+            ),
+            verbose=0,
+        ),
+    )
+
+
 def sweep(
     book: Book,
     arrays: StudyArrays,
@@ -230,29 +261,10 @@ def sweep(
         "arrays": ray.put(arrays),
         "storage": storage.uri,
     }
-    resources = {"cpu": book.spec.resources.cpus, "gpu": book.spec.resources.gpus}
     searcher = BookSearcher(book)
+    scheduler = BookScheduler(book, searcher, progress)
     with _scratch(storage) as scratch, _own_errors():
-        tune.Tuner(
-            tune.with_resources(tune.with_parameters(JobTrainable, shared=shared), resources),
-            tune_config=tune.TuneConfig(
-                search_alg=searcher,
-                scheduler=BookScheduler(book, searcher, progress),
-                num_samples=-1,  # until the searcher says that all is done
-                reuse_actors=True,
-                trial_dirname_creator=lambda trial: trial.trial_id,
-            ),
-            run_config=tune.RunConfig(
-                name="sweep",
-                storage_path=scratch,
-                failure_config=tune.FailureConfig(max_failures=0),  # the book hands out again
-                checkpoint_config=tune.CheckpointConfig(
-                    checkpoint_frequency=0,
-                    checkpoint_at_end=False,  # jobs save themselves
-                ),
-                verbose=0,
-            ),
-        ).fit()
+        _tuner(book.spec.resources, shared, searcher, scheduler, scratch).fit()
     book.log.flush()
     if not book.trained():
         raise StudyError(

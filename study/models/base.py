@@ -115,11 +115,11 @@ def _dropout_mask(like: Tensor, dropout: float, generator: torch.Generator) -> T
     A value is kept by 16 random bits of its own. Drawn four at a time, they cost a fraction of
     `Tensor.bernoulli_`, the largest item of a training step on a CPU beside the recurrence.
     """
-    kept = min(max(round((1 - dropout) * 2**16), 1), 2**16 - 1)
+    kept = max(round((1 - dropout) * 2**16), 1)
     quadruples = torch.empty(-(-like.numel() // 4), dtype=torch.int64, device=like.device)
     bits = quadruples.random_(-(2**63), None, generator=generator).view(torch.int16)
-    mask = bits[: like.numel()].view(like.shape) < kept - 2**15
-    return mask.to(like.dtype).mul_(2**16 / kept)
+    values = bits[: like.numel()].view(like.shape).to(like.dtype)  # whole, from -2**15 on
+    return values.lt_(kept - 2**15).mul_(2**16 / kept)
 
 
 def append_static(dynamic_TBD: Tensor, static_BS: Tensor) -> Tensor:

@@ -95,9 +95,9 @@ class Trainer:
         """Passes done."""
         self._columns = data.columns(inputs)
         self._weights = WEIGHTS[config.loss](data.qobs_std)
-        span = data.arrays.periods["train"]
-        self._targets = min(config.targets_per_window, span.stop - span.start)
-        self._days = torch.arange(-config.warmup, self._targets, device=data.device)
+        train = data.arrays.periods["train"]
+        targets = min(config.targets_per_window, train.stop - train.start)
+        self._scored = torch.arange(targets, device=data.device)
 
     def run_epoch(self) -> float:
         """One pass over all scored training days.
@@ -114,7 +114,7 @@ class Trainer:
         windows = draw_windows(
             np.isfinite(arrays.qobs),
             arrays.periods["train"],
-            self._targets,
+            len(self._scored),
             generator(self.seed, "windows", self.epoch),
         )
         dropout = torch.Generator(self.data.device)
@@ -155,24 +155,20 @@ class Trainer:
             )
 
     def _gather(self, batch: Windows) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Inputs (window, day, input), (window, attribute), targets (window, day), weights.
-
-        They lie in memory day by day, which is how the model reads them.
-        """
+        """Inputs (window, day, input), (window, attribute), targets (window, day), weights."""
         basin, start, first, last = (
             torch.from_numpy(a).to(self.data.device)
             for a in (batch.basin, batch.start, batch.first, batch.last)
         )
-        num_days = self.data.dynamic.shape[1]
-        index = self._days[:, None] + (basin * num_days + start)
+        warmup, scored = self.config.warmup, self._scored
         columns, attributes = self._columns
-        dynamic = self.data.dynamic.flatten(0, 1)[index][..., columns]
+        # Views (basin, first day, ..., day of the window): only what is taken out is copied.
+        fed = self.data.dynamic.unfold(1, warmup + len(scored), 1)
+        dynamic = fed[basin, start - warmup][:, columns].transpose(1, 2)
         static = self.data.static[basin][:, attributes]
-        scored = self._days[self.config.warmup :, None]
-        inside = (scored >= first) & (scored < last)
-        target = self.data.target.flatten()[index[self.config.warmup :]]
-        target = torch.where(inside, target, torch.nan)
-        return dynamic.transpose(0, 1), static, target.T, self._weights[basin]
+        target = self.data.target.unfold(1, len(scored), 1)[basin, start]
+        inside = (scored >= first[:, None]) & (scored < last[:, None])
+        return dynamic, static, torch.where(inside, target, torch.nan), self._weights[basin]
 
     def state(self) -> dict[str, Tensor]:
         """Everything that a later `restore` needs, as named tensors."""
