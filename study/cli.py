@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -208,7 +209,7 @@ def run(
 
     Example: study run search_spaces/camels_us_snow.yaml --data us.zarr --results results
     """
-    from study.experiment.engine import prepare, study_storage
+    from study.experiment.engine import prepare, raise_failure, study_storage
     from study.experiment.engine import run as run_study
     from study.experiment.tracking import default_uri, log_report
     from study.export.winner import export_arm, winner_of
@@ -230,13 +231,14 @@ def run(
     folder = Path(results) / loaded.name
     report = write_report(book, storage, folder / "report")
     bundle = folder / "export" / winner_of(book)
-    if not bundle.exists():
-        export_arm(book, storage, winner_of(book), bundle)
+    shutil.rmtree(bundle, ignore_errors=True)  # of the study before it grew
+    export_arm(book, storage, winner_of(book), bundle)
     log_report(book, uri, folder / "report")
     show_report(report, console)
     console.print(f"report    {folder / 'report'}")
     console.print(f"bundle    {bundle}")
     console.print(f"MLflow    study ui --tracking-uri {uri}")
+    raise_failure(book)
 
 
 @app.command()
@@ -266,14 +268,14 @@ def report(
 
     Example: study report camels_us_snow --results results --out report
     """
-    from study.report.compare import write_report
+    from study.report.compare import REPORT, write_report
     from study.report.console import show_report
 
     book, storage = _book(study, results)
     folder = out or Path(results) / book.spec.name / "report"
     content = write_report(book, storage, folder)
     if as_json:
-        _print_json(content)
+        print((folder / REPORT).read_text())
     else:
         show_report(content, console)
         console.print(f"report    {folder}")

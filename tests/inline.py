@@ -8,6 +8,7 @@ from typing import Any
 
 from small import small_spec
 
+from study.errors import TrialError
 from study.experiment.book import Book
 from study.experiment.confirm import confirm
 from study.experiment.engine import Prepared, _begin, prepare
@@ -48,8 +49,11 @@ class InlineStudy:
             job = book.next_job()
             assert job is not None
             running = RunningJob(worker, job.key, job.hyperparameters, saved=job.saved)
-            while book.report(job.key, running.step()) == "run":
-                pass
+            try:
+                while book.report(job.key, running.step()) == "run":
+                    pass
+            except TrialError as error:
+                book.fail(job.key, str(error), lost=False)
         return book, prepared
 
     def finish(self, **changes: Any) -> Book:

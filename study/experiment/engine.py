@@ -106,14 +106,22 @@ def run(
             _delete_spent_checkpoints(book, storage)
             confirm(book, prepared.store, storage)
             progress(book)
-        failed = [arm for arm in book.arms if book.arm_failed(arm)]
-        if failed:
-            reasons = [j.failure for j in book.stage(failed[0], "search") if j.failure]
-            raise StudyError(
-                f"every trial of arm {failed[0]} failed; the first reason: "
-                f"{(reasons or ['unknown'])[0].strip().splitlines()[-1]}"
-            )
+        if all(book.arm_failed(arm) for arm in book.arms):
+            raise_failure(book)
         return book
+
+
+def raise_failure(book: Ledger) -> None:
+    """Complain of the first arm that could not be trained, if there is one.
+
+    Raises:
+        StudyError: With the reason of the arm's first failed trial.
+    """
+    for arm in book.arms:
+        if book.arm_failed(arm):
+            reasons = [j.failure for j in book.stage(arm, "search") if j.failure]
+            last_line = (reasons or ["unknown"])[0].strip().splitlines()[-1]
+            raise StudyError(f"no trial of arm {arm} could be trained; the first: {last_line}")
 
 
 def _train(

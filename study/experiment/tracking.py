@@ -146,6 +146,8 @@ class Projection:
         for event in events:
             if event["event"] == "evaluated":
                 self._log_evaluation(event)
+            elif event["event"] == "selected" and event["trial"] is None:
+                self._end(self._arm(event["arm"]), event["time"], RunStatus.FAILED)
         self.done = known
 
     def _connect(self) -> MlflowClient:
@@ -288,9 +290,11 @@ class Projection:
         """End the study run: its report is there."""
         self._end(self._study, self.log.events[-1]["time"])
 
-    def _end(self, name: str, at: float) -> None:
+    def _end(self, name: str, at: float, status: int = RunStatus.FINISHED) -> None:
         assert self._client is not None
-        self._client.set_terminated(self._runs[name], end_time=_milliseconds(at))
+        self._client.set_terminated(
+            self._runs[name], RunStatus.to_string(status), end_time=_milliseconds(at)
+        )
 
     def _log(self, name: str, metrics: list[Metric]) -> None:
         assert self._client is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import uuid
 from pathlib import Path
@@ -20,12 +21,13 @@ from study.report.evidence import Evidence, Period, gather, summary
 from study.report.statistics import Effect, arm_interval, holm, paired_effect
 from study.seeding import derive
 
+REPORT = "report.json"
 HYDROGRAPHS = 4
 
 
 def build_report(book: Ledger, evidence: Evidence) -> dict[str, Any]:
     """The report as plain data: what `study report --json` prints."""
-    arms = [_arm(book, evidence, name) for name in book.arms]
+    arms = [_arm(book, evidence, name) for name in evidence.arms]
     effects = contrast_effects(book, evidence)
     adjusted = holm([e.p_wilcoxon for e in effects.values()])
     pairs = {c.name: c for c in declared_contrasts(book.spec, tuple(book.arms.values()))}
@@ -39,6 +41,7 @@ def build_report(book: Ledger, evidence: Evidence) -> dict[str, Any]:
         "test_reads": book.test_reads,
         "exploratory": evidence.verdict_period == "validation" or book.test_reads > 1,
         "arms": arms,
+        "failed_arms": [name for name in book.arms if name not in evidence.arms],
         "contrasts": [
             {"name": name, "a": pairs[name].a, "b": pairs[name].b, **vars(effect), "p_holm": p}
             for (name, effect), p in zip(effects.items(), adjusted, strict=True)
@@ -64,6 +67,7 @@ def contrast_effects(book: Ledger, evidence: Evidence) -> dict[str, Effect]:
             seed=derive("bootstrap", spec.search.seed, contrast.name),
         )
         for contrast in declared_contrasts(spec, tuple(book.arms.values()))
+        if {contrast.a, contrast.b} <= set(evidence.arms)
     }
 
 
@@ -112,7 +116,7 @@ def write_report(book: Ledger, storage: Storage, out: Path) -> dict[str, Any]:
     aside = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}")
     aside.mkdir(parents=True)
     try:
-        (aside / "report.json").write_text(json.dumps(report, indent=1))
+        (aside / REPORT).write_text(json.dumps(_without_nan(report), indent=1))
         _write_tables(report, evidence, aside)
         _write_figures(book, evidence, report, aside)
         shutil.rmtree(out, ignore_errors=True)
@@ -120,6 +124,15 @@ def write_report(book: Ledger, storage: Storage, out: Path) -> dict[str, Any]:
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return report
+
+
+def _without_nan(value: Any) -> Any:
+    """Plain data with null for numbers that are none, which JSON does not know."""
+    if isinstance(value, dict):
+        return {key: _without_nan(v) for key, v in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _write_tables(report: dict[str, Any], evidence: Evidence, out: Path) -> None:
@@ -138,7 +151,7 @@ def _write_tables(report: dict[str, Any], evidence: Evidence, out: Path) -> None
 def _write_figures(book: Ledger, evidence: Evidence, report: dict[str, Any], out: Path) -> None:
     name = evidence.verdict_period
     period = evidence.periods[name]
-    scores = {arm: period.nse(arm) for arm in book.arms}
+    scores = {arm: period.nse(arm) for arm in evidence.arms}
     figures.save(figures.nse_cdf(scores, period=name), out / "nse_cdf.png")
     margin = book.spec.evidence.equivalence
     effects = contrast_effects(book, evidence)
@@ -151,7 +164,7 @@ def _write_figures(book: Ledger, evidence: Evidence, report: dict[str, Any], out
             for job in book.stage(arm, "search")
             if job.scores
         ]
-        for arm in book.arms
+        for arm in evidence.arms
     }
     figures.save(figures.learning_curves(curves), out / "learning_curves.png")
     shown = _worth_showing(report)

@@ -28,6 +28,7 @@ def show_report(report: dict[str, Any], console: Console) -> None:
         notes.append("no test period: effects are on validation, which also chose the networks")
     elif report["test_reads"] > 1:
         notes.append(f"the test period was read {report['test_reads']} times: exploratory")
+    notes += [f"no trial of arm {arm} could be trained" for arm in report["failed_arms"]]
     if report["failures"]:
         notes.append(f"{len(report['failures'])} jobs failed; see report.json")
     for note in notes:

@@ -14,7 +14,9 @@ from safetensors.numpy import load
 from study.errors import StudyError
 from study.evaluation.metrics import all_metrics
 from study.experiment.confirm import BASINS, OBSERVED, read_predictions
+from study.experiment.jobs import JobKey
 from study.experiment.ledger import Ledger
+from study.experiment.progress import is_finished
 from study.experiment.storage import Storage
 
 
@@ -46,6 +48,11 @@ class Evidence:
     """`validation`, and `test` if the study read one and it has observations"""
 
     @property
+    def arms(self) -> tuple[str, ...]:
+        """Arms that could be trained."""
+        return tuple(self.periods["validation"].qsim)
+
+    @property
     def verdict_period(self) -> str:
         """The period that effects are estimated on."""
         return "test" if "test" in self.periods else "validation"
@@ -62,12 +69,15 @@ def gather(book: Ledger, storage: Storage) -> Evidence:
     Raises:
         StudyError: The study is not finished.
     """
-    replicates = {arm: [j.key for j in book.replicates(arm) if j.key in book.evaluations]
-                  for arm in book.arms}  # fmt: skip
-    if not book.trained() or not all(replicates.values()):
+    replicates: dict[str, list[JobKey]] = {}
+    for arm in book.arms:
+        keys = [job.key for job in book.replicates(arm) if job.key in book.evaluations]
+        if keys:
+            replicates[arm] = keys
+    if not is_finished(book) or not replicates:
         raise StudyError(
-            f"study {book.spec.name} is not finished; see `study status`, and go on with "
-            "`study run`"
+            f"study {book.spec.name} has nothing to report yet; see `study status`, and go on "
+            "with `study run`"
         )
     index = json.loads(storage.read(BASINS))
     observed = load(storage.read(OBSERVED))

@@ -123,7 +123,7 @@ class ConfirmationSpec(SpecModel):
     """An arm's best trials that are trained again before one is chosen."""
     candidate_seeds: int = Field(3, ge=1)
     seeds: int = Field(8, ge=1)
-    """Replicates of each arm's winner, the same fresh seeds in every arm; 5 for a verdict."""
+    """Replicates of each arm's winner, with seeds that chose nothing; 5 for a verdict."""
 
 
 class ResourcesSpec(SpecModel):
