@@ -60,9 +60,9 @@ def main() -> None:
     """Run a command; errors a user can mend are one paragraph and an exit code."""
     try:
         app(standalone_mode=True)
-    except StudyError as error:
+    except (StudyError, OSError) as error:
         errors.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
-        sys.exit(error.exit_code)
+        sys.exit(error.exit_code if isinstance(error, StudyError) else StudyError.exit_code)
 
 
 @app.callback(invoke_without_command=True)
@@ -211,8 +211,9 @@ def run(
     """
     from study.experiment.engine import prepare, raise_failure, study_storage
     from study.experiment.engine import run as run_study
+    from study.experiment.progress import winner_of
     from study.experiment.tracking import default_uri, log_report
-    from study.export.winner import export_arm, winner_of
+    from study.export.winner import export_arm
     from study.report.compare import write_report
     from study.report.console import LiveProgress, show_report
     from study.spec import load_spec
@@ -233,11 +234,14 @@ def run(
     bundle = folder / "export" / winner_of(book)
     shutil.rmtree(bundle, ignore_errors=True)  # of the study before it grew
     export_arm(book, storage, winner_of(book), bundle)
-    log_report(book, uri, folder / "report")
     show_report(report, console)
     console.print(f"report    {folder / 'report'}")
     console.print(f"bundle    {bundle}")
     console.print(f"MLflow    study ui --tracking-uri {uri}")
+    try:
+        log_report(book, uri, folder / "report")
+    except StudyError as error:
+        errors.print(f"warning: {error}; the same `study run` tries again", markup=False)
     raise_failure(book)
 
 
@@ -292,7 +296,8 @@ def export(
 
     Example: study export camels_us_snow --results results --out best
     """
-    from study.export.winner import export_arm, winner_of
+    from study.experiment.progress import winner_of
+    from study.export.winner import export_arm
 
     book, storage = _book(study, results)
     chosen = arm or winner_of(book)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,7 @@ def small_content(**changes: Any) -> dict[str, Any]:
         place = content
         for parent in parents:
             place = place.setdefault(parent, {})
-        place[last] = value
+        place[last] = copy.deepcopy(value)  # a later key may change it
     return content
 
 

@@ -73,10 +73,12 @@ def assemble(
         read_test: Put the test period's discharge in. Nothing that trains or selects does.
 
     Raises:
-        DataError: A variable, basin, day or value that the study needs is not in the store.
+        DataError: A variable, basin, day or value that the study needs is not in the store; the
+            inputs of the test period are asked for from the start.
     """
     store = _select(store, spec, inputs)
-    periods = _periods(spec, read_test)
+    periods = {name: period for name, period in spec.data.periods if period is not None}
+    read = {name for name in periods if name != "test" or read_test}
     warmup = spec.training.warmup
     _check_record(store, periods, warmup)
     attributes = _attributes(store, spec, inputs)
@@ -91,7 +93,7 @@ def assemble(
         _check_inputs(dynamic, store, spec, spans)
     scored = warmed_up(valid, warmup)
     qobs = np.full(valid.shape, np.nan, np.float32)
-    for span in spans.values():
+    for span in (spans[name] for name in read):
         window = np.asarray(store["qobs"].values[:, span], np.float32)
         qobs[:, span] = np.where(scored[:, span], window, np.nan)
     train = spans["train"]
@@ -105,17 +107,10 @@ def assemble(
         static=stack_scaled(attributes, scaler, valid.shape[0]),
         attributes=attributes,
         qobs=qobs,
-        periods=spans,
+        periods={name: span for name, span in spans.items() if name in read},
         scaler=scaler,
         qobs_std=np.nanstd(qobs[:, train].astype(np.float64), axis=1).astype(np.float32),
     )
-
-
-def _periods(spec: StudySpec, read_test: bool) -> dict[str, Period]:
-    periods = {"train": spec.data.periods.train, "validation": spec.data.periods.validation}
-    if read_test and spec.data.periods.test is not None:
-        periods["test"] = spec.data.periods.test
-    return periods
 
 
 def _select(store: xr.Dataset, spec: StudySpec, inputs: Inputs) -> xr.Dataset:

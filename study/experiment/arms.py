@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -52,26 +51,11 @@ class Contrast:
 
 
 def expand(spec: StudySpec) -> tuple[Arm, ...]:
-    """All arms of a study, in the order of its factors' levels.
-
-    Raises:
-        SpecError: A combination is senseless and not excluded, or none is left.
-    """
-    arms = []
-    for combination in itertools.product(*spec.factors.values()):
-        levels = dict(zip(spec.factors, combination, strict=True))
-        if any(rule.items() <= levels.items() for rule in spec.exclude):
-            continue
-        inputs = inputs_of(levels, spec.data)
-        if levels["model"] == "ealstm" and not inputs.static:
-            raise SpecError(
-                "an ealstm takes its input gate from static attributes and cannot do without; "
-                "add `exclude: [{model: ealstm, statics: off}]`"
-            )
-        arms.append(Arm(name=_name(spec, levels), levels=levels, inputs=inputs))
-    if not arms:
-        raise SpecError("exclude leaves no arm; remove one of its rules")
-    return tuple(arms)
+    """All arms of a study, in the order of its factors' levels."""
+    return tuple(
+        Arm(name=_name(spec, levels), levels=levels, inputs=inputs_of(levels, spec.data))
+        for levels in spec.combinations()
+    )
 
 
 def all_inputs(arms: tuple[Arm, ...]) -> Inputs:

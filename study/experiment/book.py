@@ -19,7 +19,7 @@ from study.experiment.search import Outcome, sample
 from study.spec import StudySpec
 
 MAX_LOSSES = 3
-"""Times a trial may lose its worker; after that it is taken for the cause and fails."""
+"""Times in a row that a trial may lose its worker; then it is taken for the cause and fails."""
 
 
 class Book(Ledger):
@@ -60,7 +60,8 @@ class Book(Ledger):
         elif key.stage == "candidate" and epoch == self.spec.training.epochs:
             self._select(key.arm)
         status = self.status(key)
-        self.log.flush(older_than=0.0 if status in ("wait", *CLOSED) else 1.0)
+        urgent = status in ("wait", *CLOSED) or result.get("saved")
+        self.log.flush(older_than=0.0 if urgent else 1.0)
         return status
 
     def fail(self, key: JobKey, reason: str, *, lost: bool) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,8 +23,8 @@ SETTINGS = {
 
 
 @contextmanager
-def connected(address: str | None, *, num_cpus: int | None = None) -> Iterator[int]:
-    """Be connected to Ray; yields the cluster's number of CPUs.
+def connected(address: str | None, *, num_cpus: int | None = None) -> Iterator[Mapping[str, float]]:
+    """Be connected to Ray; yields the cluster's resources (`CPU`, `GPU`, ...).
 
     Args:
         address: Of a running cluster (`auto`, `host:6379`), or None for an own one on loopback.
@@ -41,6 +42,25 @@ def connected(address: str | None, *, num_cpus: int | None = None) -> Iterator[i
     }
     ray.init(address or "local", **quiet, **({} if address else own))
     try:
-        yield int(ray.cluster_resources().get("CPU", 1))
+        yield ray.cluster_resources()
     finally:
-        ray.shutdown()
+        with _no_garbage():
+            ray.shutdown()
+
+
+@contextmanager
+def _no_garbage() -> Iterator[None]:
+    """Collect garbage before, and none meanwhile.
+
+    Tune leaves references to Ray's objects in cycles. Were they found by a collection in another
+    thread while Ray shuts down, Ray would end this process ("the language frontend accesses the
+    Ray's worker after it is shutdown").
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    gc.collect()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -11,11 +11,11 @@ import xarray as xr
 from safetensors.numpy import load, save
 
 from study.data.arrays import StudyArrays, assemble
-from study.evaluation.metrics import all_metrics
+from study.evaluation.metrics import all_metrics, share_below_zero
 from study.evaluation.simulate import simulate_period
 from study.experiment.arms import all_inputs
 from study.experiment.book import Book
-from study.experiment.jobs import Job, checkpoint_key, identity
+from study.experiment.jobs import Job, JobKey, checkpoint_key, identity
 from study.experiment.storage import Storage
 from study.experiment.trial import make_trainer
 from study.training import checkpoint
@@ -27,16 +27,16 @@ BASIN_FACTS = ("huc_02", "gauge_name", "gauge_lat", "gauge_lon", "frac_snow", "a
 """What the report tells of a basin beside its scores, where the store has it."""
 
 
-def prediction_key(arm: str, seed: int) -> str:
+def prediction_key(key: JobKey) -> str:
     """Place of a replicate's simulated discharge in the study's storage."""
-    return f"predictions/{arm}/{seed:03d}.safetensors"
+    return f"predictions/{key.arm}/{key.trial:03d}-{key.seed:03d}.safetensors"
 
 
 def confirm(book: Book, store: xr.Dataset, storage: Storage) -> None:
     """Simulate and score all replicates that are trained and not yet evaluated.
 
     The reading of the test period is written to the log before it begins. A study that has grown
-    since reads it again, with all its replicates, and the log counts that.
+    since reads it again for the replicates that are new, and the log counts that.
     """
     done = [job for arm in book.arms for job in book.replicates(arm)
             if book.status(job.key) == "done"]  # fmt: skip
@@ -71,7 +71,7 @@ def _evaluate(book: Book, job: Job, data: DeviceData, storage: Storage) -> dict[
     for period in [p for p in data.arrays.periods if p != "train"]:
         sims[period] = simulate_period(trainer.model, data, arm.inputs, trainer.config, period)
         scores[period] = _summary(sims[period], data.arrays.observed(period))
-    storage.write(prediction_key(arm.name, job.key.seed), save(sims))
+    storage.write(prediction_key(job.key), save(sims))
     return scores
 
 
@@ -82,8 +82,10 @@ def _summary(sim: np.ndarray, obs: np.ndarray) -> dict[str, float] | None:
     metrics = all_metrics(sim=sim, obs=obs)
     medians = {f"{name}_median": float(np.nanmedian(v)) for name, v in metrics.items()}
     nse = metrics["nse"]
-    below = float((nse[np.isfinite(nse)] < 0).mean())
-    return medians | {"nse_mean": float(np.nanmean(nse)), "share_nse_below_0": below}
+    return medians | {
+        "nse_mean": float(np.nanmean(nse)),
+        "share_nse_below_0": float(share_below_zero(nse)),
+    }
 
 
 def _write_observed(arrays: StudyArrays, store: xr.Dataset, storage: Storage) -> None:
@@ -106,6 +108,6 @@ def _write_observed(arrays: StudyArrays, store: xr.Dataset, storage: Storage) ->
     storage.write(BASINS, json.dumps(facts).encode())
 
 
-def read_predictions(storage: Storage, arm: str, seed: int) -> dict[str, np.ndarray]:
+def read_predictions(storage: Storage, key: JobKey) -> dict[str, np.ndarray]:
     """Period -> (basin, day) simulated discharge of a replicate, mm/d."""
-    return dict(load(storage.read(prediction_key(arm, seed))))
+    return dict(load(storage.read(prediction_key(key))))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,8 +121,9 @@ def raise_failure(book: Ledger) -> None:
     for arm in book.arms:
         if book.arm_failed(arm):
             reasons = [j.failure for j in book.stage(arm, "search") if j.failure]
-            last_line = (reasons or ["unknown"])[0].strip().splitlines()[-1]
-            raise StudyError(f"no trial of arm {arm} could be trained; the first: {last_line}")
+            reasons += [j.failure for j in book.stage(arm, "candidate") if j.failure]
+            last_line = reasons[0].strip().splitlines()[-1]
+            raise StudyError(f"arm {arm} could not be trained; its first failure: {last_line}")
 
 
 def _train(
@@ -134,11 +136,26 @@ def _train(
 ) -> None:
     from study.experiment.cluster import connected  # loads Ray only when there is work for it
 
-    with connected(address, num_cpus=num_cpus) as cpus:
+    with connected(address, num_cpus=num_cpus) as there:
         from study.experiment.sweep import sweep
 
-        workers = max(1, int(cpus / book.spec.resources.cpus))
-        sweep(book, arrays, storage, num_workers=workers, progress=progress)
+        workers = _room_for_trials(book.spec, there)
+        if workers == 0 and address is None:
+            raise InputError(
+                f"one trial reserves {book.spec.resources.cpus:g} CPUs and "
+                f"{book.spec.resources.gpus:g} GPUs (resources), but this machine has "
+                f"{there.get('CPU', 0):g} and {there.get('GPU', 0):g}; reserve less, or give "
+                "--address of a cluster that has them"
+            )
+        sweep(book, arrays, storage, num_workers=max(1, workers), progress=progress)
+
+
+def _room_for_trials(spec: StudySpec, there: Mapping[str, float]) -> int:
+    """How many trials run at once on these resources."""
+    room = there.get("CPU", 0) / spec.resources.cpus
+    if spec.resources.gpus:
+        room = min(room, there.get("GPU", 0) / spec.resources.gpus)
+    return int(room)
 
 
 def _tracked(book: Book, uri: str | None) -> Any:
@@ -168,9 +185,10 @@ def _begin(log: EventLog, prepared: Prepared) -> None:
                 "give --data the store it was begun with, or the study another name"
             )
     if not begun or begun[-1]["spec"] != spec.model_dump(mode="json"):
-        log.append(event="study", spec=spec.model_dump(mode="json"), digests=digests,
+        uid = begun[0]["uid"] if begun else uuid.uuid4().hex
+        log.append(event="study", uid=uid, spec=spec.model_dump(mode="json"), digests=digests,
                    provenance=provenance.collect())  # fmt: skip
-    log.append(event="launch", **provenance.host())
+    log.append(event="launch", **provenance.host(), provenance=provenance.collect())
     log.flush()
 
 

@@ -50,7 +50,7 @@ class Job:
     saved: int = 0
     """Last epoch with a checkpoint; 0: none."""
     losses: int = 0
-    """Times its worker died under it."""
+    """Times in a row that its worker died under it before it had told of another epoch."""
     failure: str | None = None
     """Why it failed by its own doing."""
 

@@ -143,6 +143,7 @@ class Ledger:
         else:
             epoch = event["epoch"]
             job.reports[epoch] = event
+            job.losses = 0
             if event.get("validation"):
                 job.scores[epoch] = event["validation"]["nse_median"]
             if event.get("saved"):

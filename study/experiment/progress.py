@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from study.errors import StudyError
 from study.experiment.jobs import CLOSED, rungs_of
 from study.experiment.ledger import Ledger
 from study.spec import StudySpec
@@ -69,3 +70,32 @@ def _again(spec: StudySpec) -> int:
     """Candidate jobs of an arm; a single trial needs none to be chosen."""
     candidates = min(spec.confirmation.candidates, spec.trials_per_arm())
     return candidates * spec.confirmation.candidate_seeds if candidates > 1 else 0
+
+
+def winner_of(book: Ledger) -> str:
+    """The arm with the best mean validation NSE of its replicates.
+
+    Raises:
+        StudyError: The study is not finished, or no arm could be trained.
+    """
+    if not is_finished(book):
+        raise StudyError(
+            f"study {book.spec.name} is not finished; go on with `study run`, then export"
+        )
+    means = {key.arm: mean_scores(book, key.arm) for key in book.evaluations}
+    trained = [arm for arm in book.arms if means.get(arm)]
+    if not trained:
+        raise StudyError(f"study {book.spec.name}: no arm could be trained; see `study report`")
+    return max(trained, key=lambda arm: means[arm]["validation"]["nse_median"])
+
+
+def mean_scores(book: Ledger, arm: str) -> dict[str, dict[str, float]]:
+    """Period -> metric -> mean over the arm's replicates."""
+    tables = [book.evaluations[j.key] for j in book.replicates(arm) if j.key in book.evaluations]
+    if not tables:
+        return {}
+    return {
+        period: {name: sum(t[period][name] for t in tables) / len(tables) for name in scores}
+        for period, scores in tables[0].items()
+        if scores is not None
+    }

@@ -113,8 +113,7 @@ class BookSearcher(_Unsaved, Searcher):
         self.book.live.discard(key)
         if error:
             found = self.errors.pop(trial_id, None)
-            own = isinstance(found, RayTaskError)  # raised by the job; else its worker died
-            self.book.fail(key, _reason(found), lost=not own)
+            self.book.fail(key, _reason(found), lost=not _own_doing(found))
 
     def save(self, checkpoint_path: str) -> None:
         """The book is the state."""
@@ -168,6 +167,11 @@ class BookScheduler(_Unsaved, TrialScheduler):
 
     def debug_string(self) -> str:
         return "synchronous halving in cohorts"
+
+
+def _own_doing(error: BaseException | None) -> bool:
+    """Whether a job raised this itself; else its worker died, or a disk or network failed it."""
+    return isinstance(error, RayTaskError) and not isinstance(error.cause, OSError)
 
 
 def _reason(error: BaseException | None) -> str:

@@ -39,6 +39,8 @@ from study.experiment.ledger import Ledger
 
 SQLITE = "sqlite:///"
 IDENTITY = "study.identity"
+UID = "study.uid"
+"""Tag that tells a study from another one of its name: begun anew, or by somebody else."""
 STATUS = "study.status"
 PARENT = "mlflow.parentRunId"
 MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
@@ -88,7 +90,7 @@ class Tracker:
                 self._projection.catch_up()
                 if ending:
                     return
-            except (MlflowException, OSError) as error:
+            except Exception as error:  # whatever a server may do, training goes on
                 logger.warning("MLflow does not answer, records wait in the log: %s", error)
                 if deadline is not None and time.monotonic() > deadline:
                     logger.warning("the same `study run` later adds what MLflow lacks")
@@ -117,7 +119,7 @@ class Projection:
         """Identities whose run was made by a driver that ended before it gave it parameters"""
         self._ended: dict[JobKey, float] = {}
         """Closed job whose run is still to be ended -> time of the event that closed it"""
-        self._experiment = ""
+        self._experiment = self._uid = ""
 
     def catch_up(self) -> None:
         """Bring the server level with the flushed log."""
@@ -153,6 +155,8 @@ class Projection:
     def _connect(self) -> MlflowClient:
         client = MlflowClient(tracking_uri=self.uri)
         name = self.book.spec.name
+        begun = next(e for e in self.log.events if e["event"] == "study")
+        self._uid = begun.get("uid", "")
         found = client.get_experiment_by_name(name)
         self._experiment = (
             found.experiment_id
@@ -177,7 +181,7 @@ class Projection:
 
     def _remember(self, run: Run) -> None:
         name = run.data.tags.get(IDENTITY)
-        if name:
+        if name and run.data.tags.get(UID) == self._uid:
             self._runs[name] = run.info.run_id
             if RunStatus.is_terminated(RunStatus.from_string(run.info.status)):
                 self._finished.add(name)
@@ -228,7 +232,7 @@ class Projection:
         """The run of an identity; made if it is not there."""
         assert self._client is not None
         if name not in self._runs:
-            tags = {IDENTITY: name, **tags}
+            tags = {IDENTITY: name, UID: self._uid, **tags}
             if parent is not None:
                 tags[PARENT] = self._runs[parent]
             run = self._client.create_run(

@@ -61,6 +61,7 @@ class RunningJob:
             content = worker.storage.read(checkpoint_key(self.identity, saved))
             checkpoint.restore(self.trainer, content)
         self._last_save = time.monotonic()
+        self._saved = [saved] if saved else []
 
     def step(self) -> dict[str, Any]:
         """Train one epoch; returns what `Book.report` takes."""
@@ -87,3 +88,7 @@ class RunningJob:
         content = checkpoint.dump(self.trainer)
         self.worker.storage.write(checkpoint_key(self.identity, self.trainer.epoch), content)
         self._last_save = time.monotonic()
+        self._saved.append(self.trainer.epoch)
+        for epoch in self._saved[:-2]:  # the log may not know of the latest yet
+            self.worker.storage.delete(checkpoint_key(self.identity, epoch))
+        del self._saved[:-2]

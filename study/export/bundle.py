@@ -58,6 +58,8 @@ class Manifest(_Model):
     factors: dict[str, str]
     model: str
     training: TrainingSpec
+    attributes_source: str
+    """`published`, or `recomputed` from training days: then new basins cannot be predicted."""
     dynamic_inputs: tuple[InputEntry, ...]
     static_inputs: tuple[InputEntry, ...]
     target: InputEntry

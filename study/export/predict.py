@@ -186,19 +186,36 @@ def _static(bundle: Bundle, forcing: Forcing) -> torch.Tensor:
     basins = [str(b) for b in forcing.data["basin"].values]
     known = bundle.attributes.reindex(basins)
     new = [b for b in basins if b not in bundle.attributes.index]
+    if new and bundle.manifest.static_inputs and bundle.manifest.attributes_source != "published":
+        raise DataError(
+            f"{forcing.source}: basin {new[0]} is new to the model, whose climate attributes were "
+            "recomputed from its own training days; predict basins that it was trained on"
+        )
     values: dict[str, np.ndarray] = {}
     for entry in bundle.manifest.static_inputs:
         column = known[entry.name]
-        if new and entry.name not in forcing.data:
-            raise DataError(
-                f"{forcing.source}: basin {new[0]} is new to the model and the file has no "
-                f"attribute `{entry.name}`; add it as a variable with the dim basin"
-            )
         if new:
-            of_file = pd.Series(forcing.data[entry.name].values.astype(np.float64), index=basins)
+            of_file = pd.Series(_attribute(forcing, entry.name, new[0]), index=basins)
             column = column.where(~column.index.isin(new), of_file)
         values[entry.name] = column.to_numpy(np.float64)
         if not np.isfinite(values[entry.name]).all():
             basin = basins[int(np.flatnonzero(~np.isfinite(values[entry.name]))[0])]
             raise DataError(f"{forcing.source}: basin {basin} has no value of `{entry.name}`")
     return torch.from_numpy(stack_scaled(values, bundle.manifest.scaler, len(basins)))
+
+
+def _attribute(forcing: Forcing, name: str, new_basin: str) -> np.ndarray:
+    """(basin,) values of an attribute; a CSV repeats them on every day."""
+    if name not in forcing.data:
+        raise DataError(
+            f"{forcing.source}: basin {new_basin} is new to the model and the file has no "
+            f"attribute `{name}`; add it as a variable with the dim basin, or a column of a CSV"
+        )
+    values = forcing.data[name].values.astype(np.float64)
+    if "time" not in forcing.data[name].dims:
+        return values
+    if (values != values[:, :1]).any():
+        raise DataError(
+            f"{forcing.source}: attribute `{name}` changes with time; it has one value a basin"
+        )
+    return np.asarray(values[:, 0])

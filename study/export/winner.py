@@ -12,27 +12,10 @@ from study.errors import InputError, StudyError
 from study.experiment.confirm import BASINS
 from study.experiment.jobs import checkpoint_key, identity
 from study.experiment.ledger import Ledger
-from study.experiment.progress import is_finished
+from study.experiment.progress import is_finished, mean_scores
 from study.experiment.storage import Storage
 from study.export.bundle import FORMAT, InputEntry, Manifest, input_entries, write_bundle
 from study.training.checkpoint import weights
-
-
-def winner_of(book: Ledger) -> str:
-    """The arm with the best mean validation NSE of its replicates.
-
-    Raises:
-        StudyError: The study is not finished, or no arm could be trained.
-    """
-    if not is_finished(book):
-        raise StudyError(
-            f"study {book.spec.name} is not finished; go on with `study run`, then export"
-        )
-    means = {key.arm: _means(book, key.arm) for key in book.evaluations}
-    trained = [arm for arm in book.arms if means.get(arm)]
-    if not trained:
-        raise StudyError(f"study {book.spec.name}: no arm could be trained; see `study report`")
-    return max(trained, key=lambda arm: means[arm]["validation"]["nse_median"])
 
 
 def export_arm(book: Ledger, storage: Storage, arm_name: str, out: Path) -> None:
@@ -63,12 +46,13 @@ def export_arm(book: Ledger, storage: Storage, arm_name: str, out: Path) -> None
         factors=dict(arm.levels),
         model=arm.model,
         training=config,
+        attributes_source=spec.data.attributes_source,
         dynamic_inputs=input_entries(arm.inputs.dynamic, scaler),
         static_inputs=input_entries(arm.inputs.static, scaler),
         target=InputEntry(name="qobs", units="mm/d", mean=scaler.qobs_mean, std=scaler.qobs_std),
         periods={name: str(period) for name, period in spec.data.periods if period is not None},
         basins=tuple(index["basins"]),
-        metrics=_means(book, arm_name),
+        metrics=mean_scores(book, arm_name),
         digests=book.header["digests"],
         provenance=book.header["provenance"],
         checksums={},
@@ -78,15 +62,3 @@ def export_arm(book: Ledger, storage: Storage, arm_name: str, out: Path) -> None
         {name: index["attributes"][name] for name in arm.inputs.static}, index=index["basins"]
     )
     write_bundle(out, manifest, [weights(storage.read(key)) for key in keys], attributes)
-
-
-def _means(book: Ledger, arm: str) -> dict[str, dict[str, float]]:
-    """Period -> metric -> mean over the arm's replicates."""
-    tables = [book.evaluations[j.key] for j in book.replicates(arm) if j.key in book.evaluations]
-    if not tables:
-        return {}
-    return {
-        period: {name: sum(t[period][name] for t in tables) / len(tables) for name in scores}
-        for period, scores in tables[0].items()
-        if scores is not None
-    }

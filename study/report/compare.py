@@ -6,15 +6,18 @@ import json
 import math
 import shutil
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from study.errors import InputError
 from study.experiment.arms import declared_contrasts
 from study.experiment.jobs import JobKey
 from study.experiment.ledger import Ledger
+from study.experiment.progress import winner_of
 from study.experiment.storage import Storage
 from study.report import figures
 from study.report.evidence import Evidence, Period, gather, summary
@@ -25,16 +28,15 @@ REPORT = "report.json"
 HYDROGRAPHS = 4
 
 
-def build_report(book: Ledger, evidence: Evidence) -> dict[str, Any]:
+def build_report(book: Ledger, evidence: Evidence, effects: Mapping[str, Effect]) -> dict[str, Any]:
     """The report as plain data: what `study report --json` prints."""
     arms = [_arm(book, evidence, name) for name in evidence.arms]
-    effects = contrast_effects(book, evidence)
     adjusted = holm([e.p_wilcoxon for e in effects.values()])
     pairs = {c.name: c for c in declared_contrasts(book.spec, tuple(book.arms.values()))}
     return {
         "study": book.spec.name,
         "question": book.spec.question,
-        "winner": max(arms, key=lambda arm: arm["validation"]["nse_median"])["arm"],
+        "winner": winner_of(book),
         "winner_chosen_on": "validation",
         "period": evidence.verdict_period,
         "equivalence": book.spec.evidence.equivalence,
@@ -110,20 +112,37 @@ def write_report(book: Ledger, storage: Storage, out: Path) -> dict[str, Any]:
 
     Returns:
         The report's object.
+
+    Raises:
+        InputError: The folder exists and is something else.
+        StudyError: There is nothing to report yet.
     """
+    _refuse_foreign(out)
     evidence = gather(book, storage)
-    report = build_report(book, evidence)
+    effects = contrast_effects(book, evidence)
+    report = build_report(book, evidence, effects)
     aside = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}")
+    older = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}")
     aside.mkdir(parents=True)
     try:
         (aside / REPORT).write_text(json.dumps(_without_nan(report), indent=1))
         _write_tables(report, evidence, aside)
-        _write_figures(book, evidence, report, aside)
-        shutil.rmtree(out, ignore_errors=True)
+        _write_figures(book, evidence, report, effects, aside)
+        if out.exists():
+            out.rename(older)
         aside.rename(out)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(older, ignore_errors=True)
     return report
+
+
+def _refuse_foreign(out: Path) -> None:
+    """A folder is replaced only if it is a report."""
+    if out.exists() and not (out / REPORT).is_file():
+        if out.is_dir() and not any(out.iterdir()):
+            return
+        raise InputError(f"{out}: exists and is no report; give --out a new folder")
 
 
 def _without_nan(value: Any) -> Any:
@@ -139,22 +158,27 @@ def _write_tables(report: dict[str, Any], evidence: Evidence, out: Path) -> None
     pd.json_normalize(report["arms"]).to_csv(out / "arms.csv", index=False)
     pd.DataFrame(report["contrasts"]).to_csv(out / "contrasts.csv", index=False)
     rows = [
-        pd.DataFrame({"period": name, "arm": arm, "seed": seed, "gauge_id": evidence.basins}
-                     | {metric: values[seed] for metric, values in metrics.items()})
+        pd.DataFrame({"period": name, "arm": arm, "seed": number, "gauge_id": evidence.basins}
+                     | {metric: values[row] for metric, values in metrics.items()})
         for name, period in evidence.periods.items()
         for arm, metrics in period.metrics.items()
-        for seed in range(len(metrics["nse"]))
+        for row, number in enumerate(period.seeds[arm])
     ]  # fmt: skip
     pd.concat(rows).to_csv(out / "basins.csv", index=False)
 
 
-def _write_figures(book: Ledger, evidence: Evidence, report: dict[str, Any], out: Path) -> None:
+def _write_figures(
+    book: Ledger,
+    evidence: Evidence,
+    report: dict[str, Any],
+    effects: Mapping[str, Effect],
+    out: Path,
+) -> None:
     name = evidence.verdict_period
     period = evidence.periods[name]
     scores = {arm: period.nse(arm) for arm in evidence.arms}
     figures.save(figures.nse_cdf(scores, period=name), out / "nse_cdf.png")
     margin = book.spec.evidence.equivalence
-    effects = contrast_effects(book, evidence)
     if effects:
         forest = figures.differences(effects, margin=margin, period=name)
         figures.save(forest, out / "differences.png")

@@ -12,7 +12,7 @@ import pandas as pd
 from safetensors.numpy import load
 
 from study.errors import StudyError
-from study.evaluation.metrics import all_metrics
+from study.evaluation.metrics import all_metrics, share_below_zero
 from study.experiment.confirm import BASINS, OBSERVED, read_predictions
 from study.experiment.jobs import JobKey
 from study.experiment.ledger import Ledger
@@ -33,6 +33,8 @@ class Period:
     """Arm -> (seed, basin, day) mm/d"""
     metrics: Mapping[str, Mapping[str, np.ndarray]]
     """Arm -> metric -> (seed, basin)"""
+    seeds: Mapping[str, tuple[int, ...]]
+    """Arm -> numbers of its replicates' seeds"""
 
     def nse(self, arm: str) -> np.ndarray:
         """(seed, basin)"""
@@ -82,8 +84,7 @@ def gather(book: Ledger, storage: Storage) -> Evidence:
     index = json.loads(storage.read(BASINS))
     observed = load(storage.read(OBSERVED))
     sims: dict[str, list[dict[str, np.ndarray]]] = {
-        arm: [read_predictions(storage, arm, key.seed) for key in keys]
-        for arm, keys in replicates.items()
+        arm: [read_predictions(storage, key) for key in keys] for arm, keys in replicates.items()
     }
     periods = {}
     for name, first_day in index["first_days"].items():
@@ -95,6 +96,7 @@ def gather(book: Ledger, storage: Storage) -> Evidence:
                 qobs=qobs,
                 swe=observed.get(f"swe.{name}"),
                 qsim=qsim,
+                seeds={arm: tuple(k.seed for k in keys) for arm, keys in replicates.items()},
                 metrics={arm: all_metrics(sim=sim, obs=qobs) for arm, sim in qsim.items()},
             )
     facts = {name: np.asarray(values) for name, values in index["facts"].items()}
@@ -113,7 +115,7 @@ def summary(period: Period, arm: str) -> dict[str, Any]:
     ensemble = all_metrics(sim=period.qsim[arm].mean(axis=0), obs=period.qobs)["nse"]
     return result | {
         "nse_mean": float(np.mean(np.nanmean(nse, axis=1))),
-        "share_nse_below_0": float((nse[:, scored] < 0).mean()),
+        "share_nse_below_0": float(np.mean(share_below_zero(nse))),
         "nse_median_ensemble": float(np.nanmedian(ensemble)),
         "nse_median_seed_std": float(np.std(np.nanmedian(nse, axis=1), ddof=min(1, len(nse) - 1))),
         "basins": int(scored.sum()),

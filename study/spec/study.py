@@ -204,8 +204,8 @@ class StudySpec(SpecModel):
     def fixed(self) -> dict[str, Any]:
         """What must stay the same when a study goes on: all but what may grow, or is no matter."""
         content = self.model_dump(mode="json")
-        for key in ("question", "resources"):
-            del content[key]
+        del content["question"]
+        content["resources"] = {key: content["resources"][key] for key in ("gpus", "threads")}
         del content["data"]["store"], content["search"]["cohorts"], content["confirmation"]["seeds"]
         return content
 

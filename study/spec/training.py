@@ -127,7 +127,7 @@ class ConfirmationSpec(SpecModel):
 
 
 class ResourcesSpec(SpecModel):
-    """What one trial reserves, and what it may use up. No influence on any result."""
+    """What one trial reserves. `gpus` and `threads` change the last bits of results."""
 
     cpus: float = Field(1, gt=0)
     gpus: float = Field(0, ge=0)

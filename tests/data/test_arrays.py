@@ -49,7 +49,7 @@ def same(a: StudyArrays, b: StudyArrays) -> bool:
 
 def test_values_are_the_stores_standardised(store: xr.Dataset) -> None:
     arrays = assemble(store, spec_of(), INPUTS)
-    days = pd.date_range("1981-09-11", "1985-09-30")  # 20 days of warm-up before the first
+    days = pd.date_range("1981-09-11", spec_of().data.periods.test.end)  # 20 days of warm-up
     assert str(arrays.first_day) == "1981-09-11"
     assert arrays.dynamic.shape == (6, len(days), 4)
     for i, name in enumerate(INPUTS.dynamic):
@@ -70,7 +70,7 @@ def test_test_discharge_is_not_there_unless_asked_for(store: xr.Dataset) -> None
     arrays = assemble(store, spec, INPUTS)
     assert set(arrays.periods) == {"train", "validation"}
     assert str(arrays.days("validation")[-1].date()) == "1985-09-30"
-    assert arrays.qobs.shape[1] == arrays.periods["validation"].stop
+    assert np.isnan(arrays.qobs[:, arrays.periods["validation"].stop :]).all()
     read = assemble(store, spec, INPUTS, read_test=True)
     assert np.isfinite(read.observed("test")).any()
     assert same(arrays, read)
@@ -217,3 +217,17 @@ def test_an_input_that_never_varies_is_refused() -> None:
     for dynamic, static in (({"x": flat}, {}), ({"x": varied}, {"s": np.array([1.0, 1.0])})):
         with pytest.raises(DataError, match="the same"):
             fit_scaler(dynamic, static, varied)
+
+
+def test_the_test_periods_inputs_are_asked_for_before_training(store: xr.Dataset) -> None:
+    """A gap there must not come to light after days of training."""
+    test = spec_of().data.periods.test
+    assert test is not None
+    broken = store.copy(deep=True).load()
+    broken["tmax"].loc[{"time": str(test.end)}] = np.nan
+    with pytest.raises(DataError, match=f"`tmax` is missing on {test.end}, which the test period"):
+        assemble(broken, spec_of(), INPUTS)
+    beyond = {"train": "1981-10-01:1983-09-30", "validation": "1983-10-01:1985-09-30",
+              "test": "1985-10-01:2020-09-30"}  # fmt: skip
+    with pytest.raises(DataError, match="test"):
+        assemble(store, spec_of(data__periods=beyond), INPUTS)

@@ -84,7 +84,7 @@ def test_the_simulator_disturbs(new_storage: NewStorage) -> None:
     rough = drive(small_spec(), new_storage(), CONDITIONS[-1])
     order = [[e["key"] for e in b.log.events if e["event"] == "asked"] for b in (calm, rough)]
     assert order[0] != order[1]
-    assert sum(job.losses for job in rough.jobs.values()) > 5
+    assert sum(event["event"] == "lost" for event in rough.log.events) > 5
 
 
 def test_scores_decide(new_storage: NewStorage) -> None:

@@ -98,7 +98,7 @@ def test_scores_are_those_of_the_stored_simulations(study: InlineStudy) -> None:
     observed = module.load(study.storage.read(module.OBSERVED))
     for arm in book.arms:
         for job in book.replicates(arm):
-            sims = read_predictions(study.storage, arm, job.key.seed)
+            sims = read_predictions(study.storage, job.key)
             assert set(sims) == {"validation", "test"}
             for period, sim in sims.items():
                 values = nse(sim=sim, obs=observed[f"qobs.{period}"])

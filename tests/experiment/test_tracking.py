@@ -150,3 +150,18 @@ def test_a_driver_that_dies_between_two_calls(
     assert "RUNNING" in {record["status"] for record in records(uri).values()}, "all was told"
     Projection(book, uri).catch_up()
     assert records(uri) == expected
+
+
+def test_another_study_of_the_same_name_has_runs_of_its_own(book: Book, tmp_path: Path) -> None:
+    """Begun anew after its results were removed, or by somebody else on the same server."""
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    number = []
+    for uid in ("first", "second"):
+        book.log.events[0]["uid"] = uid
+        Projection(book, uri).catch_up()
+        client = MlflowClient(tracking_uri=uri)
+        experiment = client.get_experiment_by_name("small")
+        assert experiment is not None
+        number.append(len(client.search_runs([experiment.experiment_id], max_results=1000)))
+    del book.log.events[0]["uid"]
+    assert number[1] == 2 * number[0] > 0

@@ -18,10 +18,11 @@ from study.data.store import open_store
 from study.errors import BundleError, InputError, StudyError
 from study.experiment.book import Book
 from study.experiment.confirm import read_predictions
+from study.experiment.progress import winner_of
 from study.experiment.storage import LocalStorage
 from study.export.bundle import read_bundle
 from study.export.predict import named_period, predict, read_forcing, write_prediction
-from study.export.winner import export_arm, winner_of
+from study.export.winner import export_arm
 from study.spec import Period
 
 Finished = tuple[InlineStudy, Book]
@@ -91,8 +92,8 @@ def test_parity(finished: Finished, arm: str, kind: str, tmp_path: Path) -> None
     read = read_bundle(tmp_path / "bundle")
     for name in ("validation", "test"):
         found = predict(read, read_forcing(source), named_period(read, name))
-        for member in range(2):
-            expected = read_predictions(study.storage, arm, member)[name]
+        for member, job in enumerate(book.replicates(arm)):
+            expected = read_predictions(study.storage, job.key)[name]
             np.testing.assert_allclose(
                 found["qsim_members"].values[member], expected, rtol=1e-6, atol=1e-5
             )

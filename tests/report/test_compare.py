@@ -11,11 +11,12 @@ import pandas as pd
 import pytest
 from inline import InlineStudy
 
-from study.errors import StudyError
+from study.errors import InputError, StudyError
 from study.experiment.engine import raise_failure
 from study.experiment.ledger import Ledger
+from study.experiment.progress import winner_of
 from study.experiment.storage import LocalStorage
-from study.export.winner import export_arm, winner_of
+from study.export.winner import export_arm
 from study.report.compare import write_report
 from study.report.console import show_report
 
@@ -111,7 +112,7 @@ def test_an_arm_that_cannot_be_trained_is_told_and_the_rest_reported(
     with pytest.raises(StudyError, match="could not be trained"):
         export_arm(book, storage, hopeless, tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()
-    with pytest.raises(StudyError, match=f"no trial of arm {hopeless} .*diverged"):
+    with pytest.raises(StudyError, match=f"arm {hopeless} could not be trained.*diverged"):
         raise_failure(book)
 
 
@@ -121,3 +122,17 @@ def test_an_unfinished_study_has_no_report(synthetic_store: Path, tmp_path: Path
     with pytest.raises(StudyError, match="nothing to report yet"):
         write_report(book, storage, tmp_path / "report")
     assert not (tmp_path / "report").exists()
+
+
+def test_a_folder_that_is_no_report_is_not_touched(
+    reported: tuple[Path, dict[str, Any]], synthetic_store: Path, tmp_path: Path
+) -> None:
+    book, storage = finished(tmp_path / "study", synthetic_store)
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("years of work")
+    with pytest.raises(InputError, match="is no report"):
+        write_report(book, storage, tmp_path / "thesis")
+    assert (tmp_path / "thesis" / "chapter.tex").read_text() == "years of work"
+    write_report(book, storage, tmp_path / "report")
+    write_report(book, storage, tmp_path / "report")  # a report is replaced
+    assert {path.name for path in tmp_path.iterdir()} == {"study", "thesis", "report"}
