@@ -269,3 +269,37 @@ def test_refusals(finished: Finished, tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="is not finished"):
         export_arm(begun, unfinished.storage, "lstm", tmp_path / "y")
     assert not (tmp_path / "y").exists()
+
+
+def test_new_basins_from_a_csv_bring_their_attributes_on_every_line(
+    bundle: Path, synthetic_store: Path, tmp_path: Path
+) -> None:
+    read = read_bundle(bundle)
+    path = as_csv(synthetic_store, tmp_path / "forcing.csv", SERIES)
+    content = pd.read_csv(path, dtype={"gauge_id": str})
+    known = content["gauge_id"].iloc[0]
+    mine = content[content["gauge_id"] == known].assign(gauge_id="99999999")
+    for name in read.manifest.inputs.static:
+        mine[name] = read.attributes.loc[known, name]
+    mine.to_csv(path, index=False)
+    found = predict(read, read_forcing(path))["qsim"].sel(basin="99999999")
+    whole = predict(read, read_forcing(synthetic_store))["qsim"].sel(basin=known)
+    np.testing.assert_allclose(found.values, whole.values, rtol=1e-5, atol=1e-6)
+    mine[name] = np.arange(len(mine)).astype(float)
+    mine.to_csv(path, index=False)
+    with pytest.raises(InputError, match=f"`{name}` changes with time"):
+        predict(read, read_forcing(path))
+
+
+def test_recomputed_attributes_are_not_mixed_with_those_of_a_file(
+    bundle: Path, synthetic_store: Path, tmp_path: Path
+) -> None:
+    read = read_bundle(bundle)
+    manifest = read.manifest.model_copy(update={"attributes_source": "recomputed"})
+    recomputed = read.model_copy(update={"manifest": manifest})
+    predict(recomputed, read_forcing(synthetic_store))
+    one = loaded(synthetic_store).isel(basin=[0])
+    one = one.assign_coords(basin=np.array(["99999999"], dtype=object))
+    one.to_zarr(tmp_path / "new.zarr", zarr_format=2, consolidated=True)
+    with pytest.raises(InputError, match="recomputed from its own training days"):
+        predict(recomputed, read_forcing(tmp_path / "new.zarr"))
