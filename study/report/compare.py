@@ -98,8 +98,8 @@ def _arm(book: Ledger, evidence: Evidence, name: str) -> dict[str, Any]:
         "trials": len(search),
         "failed_trials": sum(job.failure is not None for job in search),
         "epochs": sum(job.epochs for job in search),
-        "seconds": round(sum(job.seconds for job in search), 1),
-        "confirmation_seconds": round(sum(job.seconds for job in later), 1),
+        "seconds": round(sum(job.seconds for job in search), 3),
+        "confirmation_seconds": round(sum(job.seconds for job in later), 3),
         "replicates": len(evidence.periods["validation"].nse(name)),
         **periods,
     }
