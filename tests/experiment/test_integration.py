@@ -2,11 +2,13 @@
 
 One study runs undisturbed. A second one, of the same spec, meets with what happens on clusters: its
 first driver is shut out by another one, its second loses a worker and is then killed, its third
-ends it. Both must be the same study. Everything else is asked of the finished ones.
+ends it. A third one has one worker where the first has two. All must be the same study. Everything
+else is asked of the finished ones.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -89,6 +91,15 @@ def rough(new_place: Callable[[str], Place]) -> Iterator[Place]:
             process.communicate()
 
 
+@pytest.fixture(scope="module")
+def alone(new_place: Callable[[str], Place]) -> Place:
+    """A finished study of one worker: each trial reserves more than half of the machine."""
+    place = new_place("alone")
+    ended = place.run(f"resources.cpus={(os.cpu_count() or 1) // 2 + 1}")
+    assert ended.returncode == 0, ended.stderr
+    return place
+
+
 def _fence(place: Place, driver: subprocess.Popen[str]) -> None:
     """Write into the log as another driver would, and see the first one leave."""
     wait_until(lambda: len(place.events("reported")) >= 2, "the first reports")
@@ -152,6 +163,26 @@ def test_disturbances_change_nothing(calm: Place, rough: Place) -> None:
     for fact, expected in undisturbed.items():
         assert disturbed[fact] == expected, fact
     assert sum(key.startswith("trials/") for key in undisturbed["files"]) == ARMS * REPLICATES
+
+
+def test_one_worker_finds_what_two_find(calm: Place, alone: Place) -> None:
+    """The same decisions and numbers, and bit-identical networks and simulations."""
+    if not takes_turns(calm):
+        pytest.skip("needs a machine of two processors or more: here all studies have one worker")
+    assert not takes_turns(alone)
+    several, one = facts(calm), facts(alone)
+    for fact, expected in several.items():
+        assert one[fact] == expected, fact
+
+
+def takes_turns(place: Place) -> bool:
+    """Whether a job reported while another one was between two epochs."""
+    reports = place.events("reported")
+    paused = (CONTENT["search"]["rungs"][-1], CONTENT["training"]["epochs"])
+    return any(
+        before["key"] != after["key"] and before["epoch"] not in paused
+        for before, after in itertools.pairwise(reports)
+    )
 
 
 def test_the_rough_study_was_rough(rough: Place) -> None:

@@ -24,6 +24,8 @@ class Signatures:
     """(basin, lag): autocorrelation"""
     water: np.ndarray
     """(basin,): discharge over precipitation"""
+    frac_snow: np.ndarray
+    """(basin,): share of precipitation that falls as snow"""
 
     def table(self) -> dict[str, np.ndarray]:
         """One number per basin for each signature that can be named."""
@@ -58,6 +60,7 @@ def signatures(store: xr.Dataset) -> Signatures:
         regime=np.stack(regime, axis=1),
         memory=np.stack([_autocorrelation(qobs, lag) for lag in LAGS], axis=1),
         water=np.nanmean(qobs, axis=1) / np.nanmean(precipitation, axis=1),
+        frac_snow=store["frac_snow"].values,
     )
 
 

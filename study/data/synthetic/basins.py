@@ -11,6 +11,10 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float64]
 
 LAPSE_RATE_K_PER_KM = 6.0
+BAND_POSITIONS = np.array([-0.8, -0.4, 0.0, 0.4, 0.8])
+"""Middle of each elevation band, of equal areas, between the lowest (-1) and the highest (1)."""
+HALF_RELIEF_KM = 6.0
+"""Length of slope that lies between a basin's mean elevation and its highest, km."""
 BASINS_PER_REGION_GROUP = 12
 REGIONS_PER_GROUP = 6
 
@@ -155,6 +159,11 @@ class Landscape:
     """log10 of m2"""
     geol_porosity: FloatArray
     """share of the volume"""
+
+    @property
+    def band_elevation(self) -> FloatArray:
+        """Elevation of the bands above the basin's mean, km; shape (band, basin)."""
+        return np.outer(BAND_POSITIONS, HALF_RELIEF_KM * self.slope_mean / 1000.0)
 
 
 @dataclass(frozen=True, kw_only=True)

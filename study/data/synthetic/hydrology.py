@@ -1,9 +1,10 @@
 """Snow, soil and runoff: a small conceptual model of the HBV family.
 
-A degree-day snow pack feeds a soil store; what the soil does not hold fills a fast store, which
-feeds a slow one; both drain to the channel. The structure follows Seibert and Vis (2012,
-doi:10.5194/hess-16-3315-2012). Every parameter that differs between basins is a function of
-their landscape, so static attributes are informative. Water is neither made nor lost.
+A degree-day snow pack in each of five elevation bands feeds one soil store; what the soil does not
+hold fills a fast store, which feeds a slow one; both drain to the channel. The structure follows
+Seibert and Vis (2012, doi:10.5194/hess-16-3315-2012). Every parameter that differs between basins
+is a function of their landscape, so static attributes are informative. Water is neither
+made nor lost.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from study.data.synthetic.basins import FloatArray, Landscape
-from study.data.synthetic.weather import Weather
+from study.data.synthetic.weather import Weather, snow_share
 
 SPIN_UP_DAYS = 730
 
@@ -21,9 +22,9 @@ RETENTION = 0.1
 REFREEZING = 0.05
 """speed of refreezing relative to melt"""
 FULL_COVER_MM = 150.0
-"""frozen water above which snow covers the whole basin; below it less than the basin melts"""
+"""frozen water above which snow covers a whole band; below it less than the band melts"""
 LEAST_COVER = 0.1
-"""share of the basin that any snow covers"""
+"""share of a band that any snow covers"""
 SUBLIMATION = 0.5
 """what snow evaporates relative to the potential of bare ground"""
 STRESS = 0.7
@@ -70,7 +71,7 @@ class RunoffParameters:
 
 @dataclass(frozen=True, kw_only=True)
 class Stores:
-    """Water in the basin at one moment, mm; shape (basin,)."""
+    """Water in the basin at one moment, mm; shape (basin,), of the snow (band, basin)."""
 
     snow: FloatArray
     """frozen part of the snow pack"""
@@ -87,8 +88,9 @@ class Stores:
 
     @property
     def swe(self) -> FloatArray:
-        """Snow water equivalent, mm."""
-        return self.snow + self.melt_water
+        """Snow water equivalent, mean over the basin, mm."""
+        swe: FloatArray = (self.snow + self.melt_water).mean(axis=0)
+        return swe
 
     @property
     def total(self) -> FloatArray:
@@ -122,20 +124,20 @@ def run_hydrology(
         day_of_year: Shape (day,).
         parameters: Of each basin.
     """
-    rain = weather.precipitation - weather.snowfall
-    inputs = (rain, weather.snowfall, weather.tmean, weather.pet, _melt_season(day_of_year))
+    inputs = (weather.precipitation, weather.tmean, weather.pet, _melt_season(day_of_year))
     half_full = 0.5 * parameters.soil_capacity
     nothing = np.zeros_like(half_full)
     empty = Stores(
-        snow=nothing,
-        melt_water=nothing,
+        snow=np.zeros_like(weather.band_warmth),
+        melt_water=np.zeros_like(weather.band_warmth),
         soil=half_full,
         fast=nothing,
         slow=nothing,
         channel=nothing,
     )
-    spin_up = _run([series[:SPIN_UP_DAYS] for series in inputs], parameters, empty)
-    return _run(list(inputs), parameters, spin_up.end)
+    warmth = weather.band_warmth
+    spin_up = _run([series[:SPIN_UP_DAYS] for series in inputs], warmth, parameters, empty)
+    return _run(list(inputs), warmth, parameters, spin_up.end)
 
 
 def _melt_season(day_of_year: FloatArray) -> FloatArray:
@@ -148,14 +150,16 @@ def _melt_season(day_of_year: FloatArray) -> FloatArray:
     return season
 
 
-def _run(inputs: list[FloatArray], p: RunoffParameters, start: Stores) -> WaterBalance:
+def _run(
+    inputs: list[FloatArray], band_warmth: FloatArray, p: RunoffParameters, start: Stores
+) -> WaterBalance:
     days = len(inputs[0])
     discharge, aet, swe = (np.empty((days, len(p.melt_factor))) for _ in range(3))
     stores = start
-    for day, (rain, snowfall, tmean, pet, season) in enumerate(zip(*inputs, strict=True)):
+    for day, (precipitation, tmean, pet, season) in enumerate(zip(*inputs, strict=True)):
         demand = pet * p.pet_factor
-        pack = _snow_step(stores, rain, snowfall, tmean, season * p.melt_factor, demand)
-        swe[day] = pack.snow + pack.melt_water
+        factor = season * p.melt_factor
+        pack = _snow_step(stores, precipitation, tmean + band_warmth, factor, demand)
         bare_demand = (1.0 - pack.cover) * demand
         soil, transpiration, recharge = _soil_step(stores.soil, pack.outflow, bare_demand, p)
         aet[day] = pack.sublimation + transpiration
@@ -168,11 +172,15 @@ def _run(inputs: list[FloatArray], p: RunoffParameters, start: Stores) -> WaterB
             slow=slow,
             channel=channel,
         )
+        swe[day] = stores.swe
     return WaterBalance(discharge=discharge, aet=aet, swe=swe, start=start, end=stores)
 
 
 class _Pack(NamedTuple):
-    """The snow pack after a day; mm, `cover` a share of the area."""
+    """The snow pack after a day; mm, `cover` a share of the area.
+
+    The pack's own water has shape (band, basin), what leaves it and its cover (basin,).
+    """
 
     snow: FloatArray
     melt_water: FloatArray
@@ -183,12 +191,12 @@ class _Pack(NamedTuple):
 
 def _snow_step(
     stores: Stores,
-    rain: FloatArray,
-    snowfall: FloatArray,
+    precipitation: FloatArray,
     tmean: FloatArray,
     factor: FloatArray,
     demand: FloatArray,
 ) -> _Pack:
+    snowfall = precipitation * snow_share(tmean)
     snow = stores.snow + snowfall
     cover = np.where(snow > 0.0, np.clip(snow / FULL_COVER_MM, LEAST_COVER, 1.0), 0.0)
     sublimation = np.minimum(snow, cover * SUBLIMATION * demand)
@@ -196,9 +204,10 @@ def _snow_step(
     melt = np.minimum(snow, cover * factor * np.maximum(tmean, 0.0))
     freeze = np.minimum(stores.melt_water, REFREEZING * factor * np.maximum(-tmean, 0.0))
     snow = snow - melt + freeze
-    liquid = stores.melt_water + melt - freeze + rain
+    liquid = stores.melt_water + melt - freeze + precipitation - snowfall
     held = np.minimum(liquid, RETENTION * snow)
-    return _Pack(snow, held, liquid - held, sublimation, cover)
+    outflow = liquid - held
+    return _Pack(snow, held, outflow.mean(axis=0), sublimation.mean(axis=0), cover.mean(axis=0))
 
 
 def _soil_step(

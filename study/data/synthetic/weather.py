@@ -10,7 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from study.data.synthetic.basins import Basins, Climate, FloatArray, Purpose, stream
+from study.data.synthetic.basins import (
+    LAPSE_RATE_K_PER_KM,
+    Basins,
+    Climate,
+    FloatArray,
+    Purpose,
+    stream,
+)
 
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
@@ -64,6 +71,8 @@ class Weather:
     """mm/d"""
     storm: IntArray
     """number of the spell of wet days that the day belongs to (or that came last)"""
+    band_warmth: FloatArray
+    """temperature of the elevation bands above the basin's mean, K; shape (band, basin)"""
 
     @property
     def tmean(self) -> FloatArray:
@@ -72,8 +81,10 @@ class Weather:
 
     @property
     def snowfall(self) -> FloatArray:
-        """The part of precipitation that falls as snow, mm/d."""
-        return self.precipitation * snow_share(self.tmean)
+        """The part of precipitation that falls as snow, mean over the basin, mm/d."""
+        shares = [snow_share(self.tmean + warmth) for warmth in self.band_warmth]
+        snowfall: FloatArray = self.precipitation * np.mean(shares, axis=0)
+        return snowfall
 
 
 def snow_share(tmean: FloatArray) -> FloatArray:
@@ -140,6 +151,7 @@ def make_weather(
         pet=hargreaves_pet(tmean, diurnal_range, top_radiation),
         precipitation=precipitation,
         storm=_number_storms(wet),
+        band_warmth=-LAPSE_RATE_K_PER_KM * basins.landscape.band_elevation,
     )
 
 
