@@ -164,8 +164,8 @@ class Trainer:
         columns, attributes = self._columns
         # Views (basin, first day, ..., day of the window): only what is taken out is copied.
         fed = self.data.dynamic.unfold(1, warmup + len(scored), 1)
-        dynamic = fed[basin, start - warmup][:, columns].transpose(1, 2)
-        static = self.data.static[basin][:, attributes]
+        dynamic = fed[basin[:, None], start[:, None] - warmup, columns].transpose(1, 2)
+        static = self.data.static[basin[:, None], attributes]
         target = self.data.target.unfold(1, len(scored), 1)[basin, start]
         inside = (scored >= first[:, None]) & (scored < last[:, None])
         return dynamic, static, torch.where(inside, target, torch.nan), self._weights[basin]
