@@ -5,7 +5,7 @@ BIN := .venv/bin
 export MLFLOW_DISABLE_TELEMETRY := true
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: demo test slow lint bench neuralhydrology parity clean
+.PHONY: demo test slow lint bench neuralhydrology shyft parity clean
 
 .venv/ready: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -34,8 +34,11 @@ bench: .venv/ready  ## measurements, as ratios
 neuralhydrology:  ## an environment of its own for the peer that `make test` compares with
 	PYTHON=$(PYTHON) infra/neuralhydrology/install.sh
 
+shyft:  ## an environment of its own for the hydrological model Shyft
+	infra/shyft/install.sh
+
 parity: .venv/ready neuralhydrology  ## how far numbers are from those of other packages
 	$(BIN)/pytest -m 'not benchmark' tests/numerics
 
 clean:
-	rm -rf .venv .venv-neuralhydrology demo
+	rm -rf .venv .venv-neuralhydrology .venv-shyft demo

@@ -30,6 +30,7 @@ DOORS = {
     "torch": {"models/", "training/", "evaluation/simulate.py", "experiment/", "export/"},
     "matplotlib": {"report/figures.py"},
     "typer": {"cli.py"},
+    "shyft": {"shyft/sidecar.py"},
 }
 """Package -> the files or folders that may import it. Ray's is the sharpest: the rest of the
 engine must run, and be tested, without a cluster."""
