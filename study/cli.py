@@ -28,6 +28,10 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Make and look at data stores.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+shyft_app = typer.Typer(
+    help="The hydrological model Shyft as a source of features.", no_args_is_help=True
+)
+app.add_typer(shyft_app, name="shyft")
 
 WIDTH = None if sys.stdout.isatty() else 120  # of a file or a pipe, which have none
 
@@ -152,6 +156,65 @@ def info(store: Path, as_json: AsJson = False) -> None:
         console.print(f"{group}  {content['digest'][:12]}")
         for name, variable in content["variables"].items():
             console.print(f"    {name:24} {variable['units']:8} {variable['missing']:.1%} missing")
+
+
+@shyft_app.command("simulate")
+def shyft_simulate(
+    store: Path,
+    stack: Annotated[str, typer.Option(help="Method stack.")] = "pt_st_k",
+    train_period: Annotated[
+        str, typer.Option(help="Days whose discharge calibrates.")
+    ] = "1999-10-01:2008-09-30",
+    goal: Annotated[str, typer.Option(help="nse or kge.")] = "nse",
+    starts: Annotated[int, typer.Option(min=1, help="Of each calibration.")] = 3,
+    evaluations: Annotated[int, typer.Option(min=1, help="Of a start, at most.")] = 2000,
+    crossfit: Annotated[
+        bool,
+        typer.Option(help="Simulate each half of the training days as calibrated on the other."),
+    ] = True,
+    held_out: Annotated[
+        Path | None, typer.Option(help="File of gauge ids that must not be calibrated.")
+    ] = None,
+    replace: Annotated[bool, typer.Option(help="Replace features that are there.")] = False,
+    address: Address = None,
+    as_json: AsJson = False,
+) -> None:
+    """Calibrate Shyft on every basin, simulate it and add its series to the store.
+
+    Example: study shyft simulate us.zarr --train-period 1999-10-01:2008-09-30
+    """
+    from rich.progress import Progress
+
+    from study.data.text import read_ids
+    from study.experiment.cluster import connected, each
+    from study.report.console import shyft_view
+    from study.shyft.store import add_features
+    from study.spec import parse_period
+
+    train = parse_period(train_period, "--train-period")
+    if goal not in ("nse", "kge"):
+        raise InputError(f"--goal {goal}: it can be nse or kge")
+    errors.print(f"calibrating {stack} on the discharge of {train}")
+    with connected(address), Progress(console=errors, transient=True) as bar:
+        task = bar.add_task("simulating basins", total=None)
+        found = add_features(
+            store,
+            train,
+            stack=stack,
+            goal=goal,
+            starts=starts,
+            evaluations=evaluations,
+            crossfit=crossfit,
+            held_out=() if held_out is None else read_ids(held_out),
+            replace=replace,
+            each=each,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    if as_json:
+        _print_json({b: {**f.scores} if f.series else {"error": f.log["error"]}
+                     for b, f in found.items()})  # fmt: skip
+    else:
+        console.print(shyft_view(found))
 
 
 @app.command()

@@ -2,8 +2,8 @@
 
 An `xarray.Dataset` with dims `(basin, time)`, float32; attributes are `(basin,)` variables. Each
 variable carries `units` and the `group` it belongs to (`forcing`, `discharge`, `snow`,
-`snow_simulated`, `attributes`); each group has a digest of its values, so that a study can name
-what it used.
+`snow_simulated`, `attributes`, and what is added later: `shyft`); each group has a digest of its
+values, so that a study can name what it used.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import xarray as xr
 
 from study import __version__
 from study.data import camels_us
+from study.data.groups import read_groups
 from study.data.snow import DEGREE_DAY_FACTOR, THRESHOLD, degree_day_swe
 from study.errors import DataError
 
@@ -156,7 +157,7 @@ def write_store(dataset: xr.Dataset, out: Path) -> None:
     """Write a dataset of the schema as a store: aside first, then renamed."""
     _refuse_existing(out)
     dataset = dataset.drop_encoding().assign_attrs(
-        schema=SCHEMA, written_by=f"study {__version__}", digests=_digests(dataset)
+        schema=SCHEMA, written_by=f"study {__version__}", digests=digests_of(dataset)
     )
     chunks = {"basin": min(64, dataset.sizes["basin"]), "time": dataset.sizes["time"]}
     encoding = {
@@ -202,7 +203,7 @@ def open_store(path: Path | str) -> xr.Dataset:
             f"{path}: has schema {dataset.attrs.get('schema')}, this version reads {SCHEMA}; "
             "build the store again with `study data build`"
         )
-    return dataset
+    return read_groups(path, dataset)
 
 
 def verify(dataset: xr.Dataset, path: Path | str) -> None:
@@ -212,7 +213,7 @@ def verify(dataset: xr.Dataset, path: Path | str) -> None:
         DataError: A value is not the one that was written.
     """
     try:
-        found = _digests(dataset)
+        found = digests_of(dataset)
     except Exception as error:  # a chunk that cannot be decoded
         reason = " ".join(str(error).split())[:200]
         raise DataError(
@@ -301,7 +302,7 @@ def _spread(
                 future.cancel()
 
 
-def _digests(dataset: xr.Dataset) -> dict[str, str]:
+def digests_of(dataset: xr.Dataset) -> dict[str, str]:
     """Group -> SHA-256 of its basins, days, names, units and values."""
     groups = dict.fromkeys(str(v.attrs["group"]) for v in dataset.data_vars.values())
     return {group: _digest(dataset, group) for group in groups}

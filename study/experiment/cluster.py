@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -46,6 +46,23 @@ def connected(address: str | None, *, num_cpus: int | None = None) -> Iterator[M
     finally:
         with _no_garbage():
             ray.shutdown()
+
+
+def each(
+    function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]]
+) -> Iterator[tuple[int, Any]]:
+    """Call a function with each task's arguments, one task a CPU of the connected cluster.
+
+    Yields:
+        Position of a task and its result, as they come.
+    """
+    import ray
+
+    remote = ray.remote(num_cpus=1, max_retries=3)(function)
+    waiting = {remote.remote(*task): i for i, task in enumerate(tasks)}
+    while waiting:
+        (ready,), _ = ray.wait(list(waiting), num_returns=1)
+        yield waiting.pop(ready), ray.get(ready)
 
 
 @contextmanager

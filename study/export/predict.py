@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
-from pydantic import ValidationError
 
+from study.data.groups import read_groups
 from study.data.scaling import stack_scaled
-from study.errors import BundleError, DataError, InputError
+from study.errors import BundleError, DataError
 from study.evaluation.simulate import simulate, simulate_windows
 from study.export.bundle import Bundle
-from study.spec import Period
+from study.spec import Period, parse_period
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +42,8 @@ def read_forcing(path: Path) -> Forcing:
     try:
         if path.is_dir():
             data = xr.open_zarr(path, chunks=None)
+            if "digests" in data.attrs:  # a data store, which may have groups added
+                data = read_groups(path, data)
         elif path.suffix == ".nc":
             data = xr.open_dataset(path)
         else:
@@ -106,13 +108,7 @@ def named_period(bundle: Bundle, text: str) -> Period:
         InputError: The bundle has no period of this name, or the days are none.
     """
     if ":" in text:
-        try:
-            return Period.model_validate(text)
-        except ValidationError as error:
-            reason = error.errors()[0]["msg"].removeprefix("Value error, ")
-            raise InputError(
-                f"--period {text}: {reason}; write `first day:last day`, 1999-10-01:2008-09-30"
-            ) from None
+        return parse_period(text, "--period")
     if text not in bundle.manifest.periods:
         known = ", ".join(bundle.manifest.periods)
         raise BundleError(f"the bundle has no period `{text}`; it has {known}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
@@ -14,6 +15,7 @@ from rich.text import Text
 from study.experiment.jobs import CLOSED
 from study.experiment.ledger import Ledger
 from study.experiment.progress import is_finished, planned_jobs, progress_of
+from study.shyft.calibration import BasinFeatures
 
 VERDICT_STYLES = {"better": "green", "worse": "red", "equivalent": "blue"}
 
@@ -33,6 +35,23 @@ def show_report(report: dict[str, Any], console: Console) -> None:
         notes.append(f"{len(report['failures'])} jobs failed; see report.json")
     for note in notes:
         console.print(Text(note))
+
+
+def shyft_view(found: Mapping[str, BasinFeatures]) -> RenderableType:
+    """How well Shyft simulates each basin's training days."""
+    table = Table(title="Shyft on training days", title_justify="left")
+    table.add_column("basin")
+    columns = ("nse_calibration", "nse_crossfit", "kge_calibration", "kge_crossfit")
+    for name in columns:
+        table.add_column(name.replace("_", " ").replace("nse", "NSE").replace("kge", "KGE"),
+                         justify="right")  # fmt: skip
+    for basin, features in found.items():
+        scores = [f"{features.scores[n]:.3f}" if n in features.scores else "" for n in columns]
+        table.add_row(basin, *scores)
+    worse = [b for b, f in found.items() if f.scores.get("nse_calibration", 1.0) <= 0]
+    notes = [f"basin {b}: no better than its mean flow" for b in worse]
+    notes += [f"basin {b} failed: {f.log['error']}" for b, f in found.items() if not f.series]
+    return Group(table, *map(Text, notes))
 
 
 def _arms_table(report: dict[str, Any]) -> Table:

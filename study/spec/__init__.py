@@ -5,7 +5,7 @@ ranges, unknown levels and overlapping periods are refused here, with the key an
 """
 
 from study.spec.base import nearest
-from study.spec.data import KRATZERT_2019, DataSpec, Period, PeriodsSpec
+from study.spec.data import KRATZERT_2019, DataSpec, Period, PeriodsSpec, parse_period
 from study.spec.reading import load_spec, parse_spec
 from study.spec.study import CANONICAL_FACTORS, ContrastSpec, EvidenceSpec, StudySpec
 from study.spec.training import (
@@ -36,5 +36,6 @@ __all__ = [
     "TrainingSpec",
     "load_spec",
     "nearest",
+    "parse_period",
     "parse_spec",
 ]

@@ -5,8 +5,16 @@ from __future__ import annotations
 import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_serializer, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
+from study.errors import InputError
 from study.spec.base import SpecModel, shown
 
 KRATZERT_2019: tuple[str, ...] = (
@@ -57,6 +65,21 @@ class Period(SpecModel):
 
     def overlaps(self, other: Period) -> bool:
         return self.start <= other.end and other.start <= self.end
+
+
+def parse_period(text: str, option: str) -> Period:
+    """A period given on the command line.
+
+    Raises:
+        InputError: It is none; the message names the option.
+    """
+    try:
+        return Period.model_validate(text)
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise InputError(
+            f"{option} {text}: {reason}; write `first day:last day`, 1999-10-01:2008-09-30"
+        ) from None
 
 
 class PeriodsSpec(SpecModel):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import stat
 from pathlib import Path
 
@@ -27,16 +26,6 @@ from study.shyft.stacks import STACKS, find_stack
 
 TRAIN = (1461, 2557)  # water years 1985 to 1987, of 1981 to 1988
 PLAN = Plan(train_days=TRAIN, starts=2, evaluations=40)
-
-
-@pytest.fixture(scope="module")
-def python() -> str:
-    try:
-        return find_python()
-    except InputError:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip("needs Shyft: install it with `make shyft`")
 
 
 @pytest.fixture(scope="module")
