@@ -20,7 +20,7 @@ import shyft.time_series as ts
 PROTOCOL = 1
 DAY = 86_400
 CATCHMENT = 1
-FIRST_STEP, LAST_STEP = 0.1, 1e-5
+FIRST_STEP, LAST_STEP = 0.1, 1e-3
 """Of BOBYQA's trust region, relative to the parameters' ranges."""
 GOALS = {"nse": hydrology.NASH_SUTCLIFFE, "kge": hydrology.KLING_GUPTA}
 

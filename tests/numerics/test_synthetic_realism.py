@@ -83,7 +83,8 @@ def test_snow_melts_in_the_months_of_real_basins(real: Signatures, synthetic: Si
     measured, invented = months
     assert len(measured) >= 10 and len(invented) >= 5
     assert set(invented) <= set(measured)
-    assert abs(invented.mean() - measured.mean()) <= 0.5
+    # On the average, for they still lag: the mean regime peaks in May, that of real ones in June.
+    assert abs(invented.mean() - measured.mean()) <= 0.4
 
 
 def test_basins_differ_as_much_as_real_ones(real: Signatures, synthetic: Signatures) -> None:
