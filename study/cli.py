@@ -175,6 +175,9 @@ def shyft_simulate(
     held_out: Annotated[
         Path | None, typer.Option(help="File of gauge ids that must not be calibrated.")
     ] = None,
+    validation_period: Annotated[
+        str | None, typer.Option(help="Other days to score the simulations on, for the table only.")
+    ] = None,
     replace: Annotated[bool, typer.Option(help="Replace features that are there.")] = False,
     address: Address = None,
     as_json: AsJson = False,
@@ -192,6 +195,11 @@ def shyft_simulate(
     from study.spec import parse_period
 
     train = parse_period(train_period, "--train-period")
+    validation = (
+        None
+        if validation_period is None
+        else parse_period(validation_period, "--validation-period")
+    )
     if goal not in ("nse", "kge"):
         raise InputError(f"--goal {goal}: it can be nse or kge")
     errors.print(f"calibrating {stack} on the discharge of {train}")
@@ -206,6 +214,7 @@ def shyft_simulate(
             evaluations=evaluations,
             crossfit=crossfit,
             held_out=() if held_out is None else read_ids(held_out),
+            validation=validation,
             replace=replace,
             each=each,
             progress=lambda done, total: bar.update(task, completed=done, total=total),

@@ -38,10 +38,14 @@ def show_report(report: dict[str, Any], console: Console) -> None:
 
 
 def shyft_view(found: Mapping[str, BasinFeatures]) -> RenderableType:
-    """How well Shyft simulates each basin's training days."""
-    table = Table(title="Shyft on training days", title_justify="left")
+    """How well Shyft simulates each basin: on the days it was calibrated on, on the same days
+    cross-fitted, and on validation days if there are any."""
+    table = Table(title="Shyft", title_justify="left")
     table.add_column("basin")
-    columns = ("nse_calibration", "nse_crossfit", "kge_calibration", "kge_crossfit")
+    known = {name for features in found.values() for name in features.scores}
+    columns = [f"{score}_{days}" for score in ("nse", "kge")
+               for days in ("calibration", "crossfit", "validation")
+               if f"{score}_{days}" in known]  # fmt: skip
     for name in columns:
         table.add_column(name.replace("_", " ").replace("nse", "NSE").replace("kge", "KGE"),
                          justify="right")  # fmt: skip

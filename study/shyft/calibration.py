@@ -15,6 +15,9 @@ from study.shyft.process import SidecarError, run_sidecar
 from study.shyft.stacks import find_stack
 
 WARMUP_DAYS = 730
+"""Days that Shyft runs before its first day that counts."""
+FED_DAYS = 365
+"""Days before the training period that a network may be fed with to warm up; see `segment`."""
 HOURS_A_DAY = 24.0
 MM_A_DAY = 86_400.0 * 1000.0
 """mm/d on one m2 that are one m3/s."""
@@ -38,6 +41,8 @@ class Plan:
     stack: str = "pt_st_k"
     goal: str = "nse"
     starts: int = 3
+    draws: int = 50
+    """Points among which the starts of a calibration are found."""
     evaluations: int = 2000
     """Of a start, at most."""
     crossfit: bool = True
@@ -51,6 +56,15 @@ class Plan:
         middle = (first + stop) // 2
         blocks = {"early": (first, middle), "late": (middle, stop)} if self.crossfit else {}
         return {"full": self.train_days, **blocks}
+
+    def segment(self) -> tuple[int, int]:
+        """Days of a run that warms up for the training days and the days fed before them.
+
+        Their series come from this run, not from the whole record's, so that nothing a network
+        is trained with follows from forcing of days before: those may be held out.
+        """
+        first, stop = self.train_days
+        return max(0, first - FED_DAYS - WARMUP_DAYS), stop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,30 +104,22 @@ def simulate_basin(python: str, basin: BasinData, plan: Plan) -> BasinFeatures:
     late half and the other way round; all other days those of the full calibration. So a training
     day's simulation never knew that day's discharge, as a test day's does not.
     """
-    try:
-        response = run_sidecar(python, _request(basin, plan, plan.jobs(), {}), _arrays(basin))
-    except SidecarError as error:
-        return BasinFeatures(
-            gauge_id=basin.gauge_id, series={}, scores={}, parameters={}, log={"error": str(error)}
-        )
-    converted = {
-        job: convert(series, basin.area, plan.train_days) for job, series in response.series.items()
-    }
-    series = {name: values.copy() for name, values in converted["full"].items()}
     jobs = plan.jobs()
-    if plan.crossfit:
-        for block, other in (("early", "late"), ("late", "early")):
-            days = slice(*jobs[block])
-            for name in series:
-                series[name][days] = converted[other][name][days]
+    try:
+        response = run_sidecar(python, _request(basin, plan, jobs, {}), _arrays(basin))
+    except SidecarError as error:
+        return _failed(basin, error)
+    parts = {jobs["early"]: "late", jobs["late"]: "early"} if plan.crossfit else {}
+    series = _joined(response.series, basin, plan, parts)
     train = slice(*plan.train_days)
     observed = basin.qobs[train]
-    scores = _scores("calibration", converted["full"]["shyft_discharge"][train], observed)
+    calibrated = response.series["train"]["discharge"] * MM_A_DAY / basin.area
+    scores = scores_of(calibrated[train.start - plan.segment()[0] :], observed, "calibration")
     if plan.crossfit:
-        scores |= _scores("crossfit", series["shyft_discharge"][train], observed)
+        scores |= scores_of(series["shyft_discharge"][train], observed, "crossfit")
     return BasinFeatures(
         gauge_id=basin.gauge_id,
-        series={name: values.astype(np.float32) for name, values in series.items()},
+        series=series,
         scores=scores,
         parameters=response.calibrations["full"]["parameters"],
         log={"plan": asdict(plan), "calibrations": response.calibrations},
@@ -125,20 +131,42 @@ def simulate_with(
 ) -> BasinFeatures:
     """Simulate a basin with another one's parameters."""
     try:
-        request = _request(basin, plan, {}, {"donor": dict(parameters)})
+        request = _request(basin, plan, {}, {"full": dict(parameters)})
         response = run_sidecar(python, request, _arrays(basin))
     except SidecarError as error:
-        return BasinFeatures(
-            gauge_id=basin.gauge_id, series={}, scores={}, parameters={}, log={"error": str(error)}
-        )
-    series = convert(response.series["donor"], basin.area, plan.train_days)
+        return _failed(basin, error)
     return BasinFeatures(
         gauge_id=basin.gauge_id,
-        series={name: values.astype(np.float32) for name, values in series.items()},
+        series=_joined(response.series, basin, plan, {}),
         scores={},
         parameters=parameters,
         log={"plan": asdict(plan)},
     )
+
+
+def _failed(basin: BasinData, error: SidecarError) -> BasinFeatures:
+    return BasinFeatures(
+        gauge_id=basin.gauge_id, series={}, scores={}, parameters={}, log={"error": str(error)}
+    )
+
+
+def _joined(
+    runs: Mapping[str, Mapping[str, np.ndarray]],
+    basin: BasinData,
+    plan: Plan,
+    parts: Mapping[tuple[int, int], str],
+) -> dict[str, np.ndarray]:
+    """One series of each feature: the whole record's, on training days and those fed before them
+    the segment's, on `parts` (days -> run) another run's. (day,) float32 by name in `FEATURES`."""
+    start, stop = plan.segment()
+    whole = convert(runs["whole"], basin.area, plan.train_days)
+    within = (plan.train_days[0] - start, stop - start)
+    segments = {name: convert(runs[name], basin.area, within) for name in runs if name != "whole"}
+    fed = max(start, plan.train_days[0] - FED_DAYS)
+    for days, run in {(fed, stop): "train", **parts}.items():
+        for name, values in whole.items():
+            values[slice(*days)] = segments[run][name][days[0] - start : days[1] - start]
+    return {name: values.astype(np.float32) for name, values in whole.items()}
 
 
 def convert(
@@ -149,7 +177,7 @@ def convert(
     Args:
         series: `discharge` and `outflow` m3/s, `aet` mm/h, `swe` mm, `sca` as a share; (day,).
         area: m2.
-        train_days: First training day and one after the last.
+        train_days: First training day of these series and one after the last.
 
     Returns:
         (day,) by name in `FEATURES`.
@@ -171,18 +199,11 @@ def _request(
     basin: BasinData,
     plan: Plan,
     jobs: Mapping[str, tuple[int, int]],
-    parameter_sets: Mapping[str, Mapping[str, float]],
+    parameters: Mapping[str, Mapping[str, float]],
 ) -> dict[str, Any]:
     stack = find_stack(plan.stack)
     since_1970 = (basin.first_day - datetime.date(1970, 1, 1)).days
-    calibrate = {
-        name: {
-            "days": days,
-            "seeds": [None, *(derive(plan.seed, "shyft", basin.gauge_id, name, start)
-                              for start in range(1, plan.starts))],
-        }
-        for name, days in jobs.items()
-    }  # fmt: skip
+    segment = plan.segment()
     return {
         "stack": plan.stack,
         "area": basin.area,
@@ -191,9 +212,19 @@ def _request(
         "bounds": dict(stack.bounds),
         "series": dict(stack.series),
         "warmup": WARMUP_DAYS,
+        "draws": plan.draws,
+        "starts": plan.starts,
         "evaluations": plan.evaluations,
-        "calibrate": calibrate,
-        "simulate": {name: dict(values) for name, values in parameter_sets.items()},
+        "calibrate": {
+            name: {"days": days, "seed": derive(plan.seed, "shyft", basin.gauge_id, name)}
+            for name, days in jobs.items()
+        },
+        "parameters": {name: dict(values) for name, values in parameters.items()},
+        "simulate": {
+            "whole": {"days": (0, len(basin.qobs)), "parameters": "full"},
+            "train": {"days": segment, "parameters": "full"},
+            **{n: {"days": segment, "parameters": n} for n in jobs if n != "full"},
+        },
     }
 
 
@@ -206,11 +237,14 @@ def _arrays(basin: BasinData) -> dict[str, np.ndarray]:
     }
 
 
-def _scores(name: str, sim: np.ndarray, obs: np.ndarray) -> dict[str, float]:
-    """NSE and KGE (Gupta et al. 2009, doi 10.1016/j.jhydrol.2009.08.003) of one basin."""
+def scores_of(sim: np.ndarray, obs: np.ndarray, days: str) -> dict[str, float]:
+    """NSE and KGE (Gupta et al. 2009, doi 10.1016/j.jhydrol.2009.08.003) of one basin, named by
+    the days they are of; none where discharge does not vary."""
     both = np.isfinite(sim) & np.isfinite(obs)
     s, o = sim[both].astype(np.float64), obs[both].astype(np.float64)
+    if not (o.size and o.std() > 0):
+        return {}
     nse = 1 - np.square(s - o).sum() / np.square(o - o.mean()).sum()
     parts = (np.corrcoef(s, o)[0, 1], s.std() / o.std(), s.mean() / o.mean())
     kge = 1 - np.sqrt(sum((part - 1) ** 2 for part in parts))
-    return {f"nse_{name}": float(nse), f"kge_{name}": float(kge)}
+    return {f"nse_{days}": float(nse), f"kge_{days}": float(kge)}

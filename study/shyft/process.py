@@ -1,12 +1,13 @@
 """Shyft as a process: arrays and a request in a folder, arrays and parameters back.
 
-The protocol, version 1. `request.json` names the `stack`, the basin's `area` (m2), the
+The protocol, version 2. `request.json` names the `stack`, the basin's `area` (m2), the
 `first_day_seconds` (since 1970), the `goal` (`nse`, `kge`), the `bounds` of the free parameters,
-the `series` to return, the `warmup` days and the `evaluations` of a start at most; `calibrate`
-names jobs (`days`: first and one after the last; `seeds`, one a start), `simulate` names sets of
-parameters. `request.npz` has the forcing in Shyft's units, `elevation` (m), and `qobs` (mm/d, NaN
-where unknown). `response.json` has each job's `parameters`, `goal` and `starts`; `response.npz`
-the series of every job and set as `name.variable`, over all days.
+the `series` to return, the `warmup` days, and for each calibration the `draws` among which its
+`starts` are found and the `evaluations` of a start at most. `calibrate` names jobs (`days`: first
+and one after the last; `seed` of the draws), `parameters` given sets, and `simulate` runs: their
+`days`, and the job or set whose `parameters` they take. `request.npz` has the forcing in Shyft's
+units, `elevation` (m), and `qobs` (mm/d, NaN where unknown). `response.json` has each job's
+`parameters`, `goal` and `starts`; `response.npz` the series of every run as `name.variable`.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ import numpy as np
 
 from study.errors import InputError, StudyError
 
-PROTOCOL = 1
+PROTOCOL = 2
 SIDECAR = Path(__file__).with_name("sidecar.py")
 PYTHON_VARIABLE = "STUDY_SHYFT_PYTHON"
-PATIENCE_SECONDS = 3600.0
+PATIENCE_SECONDS = 1800.0
 """Longer than any basin takes; a process that lasts longer hangs."""
 
 
@@ -40,7 +41,7 @@ class Response:
     calibrations: dict[str, dict[str, Any]]
     """Job -> `parameters`, `goal`, `evaluations`, `seconds`, and the same of its `starts`."""
     series: dict[str, dict[str, np.ndarray]]
-    """Job or set of parameters -> variable -> (day,)"""
+    """Run -> variable -> (day,)"""
 
 
 def find_python() -> str:

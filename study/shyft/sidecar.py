@@ -17,7 +17,7 @@ import numpy as np
 import shyft.hydrology as hydrology
 import shyft.time_series as ts
 
-PROTOCOL = 1
+PROTOCOL = 2
 DAY = 86_400
 CATCHMENT = 1
 FIRST_STEP, LAST_STEP = 0.1, 1e-3
@@ -93,15 +93,33 @@ def calibrate(basin, request, job):
 
     The job's `days` are scored; the model runs from `warmup` days before them.
     """
+    bounds = request["bounds"]
     first, stop = job["days"]
     run_days = slice(max(0, first - request["warmup"]), stop)
-    bounds = request["bounds"]
-    low, high = ({name: pair[i] for name, pair in bounds.items()} for i in (0, 1))
+    # Held by name: an optimizer whose model is gone crashes.
     model = basin.model("OptModel", run_days, basin.cls("Parameter")())
+    optimizer = optimizer_of(basin, request, model, slice(first, stop))
+    runs = []
+    for start in best_starts(basin, optimizer, request, job["seed"]):
+        began = time.perf_counter()
+        parameter = best_of(optimizer, basin.parameter(start), request["evaluations"])
+        runs.append({
+            "parameters": basin.values(parameter, bounds),
+            "goal": 1.0 - optimizer.calculate_goal_function(parameter),
+            "evaluations": int(optimizer.trace_size),
+            "seconds": time.perf_counter() - began,
+        })  # fmt: skip
+    best = max(runs, key=lambda run: run["goal"] if np.isfinite(run["goal"]) else -np.inf)
+    return {**best, "starts": runs}
+
+
+def optimizer_of(basin, request, model, scored):
+    """Shyft's optimizer of a model with the request's goal on the scored days."""
+    low, high = ({name: pair[i] for name, pair in request["bounds"].items()} for i in (0, 1))
     model.run_cells(use_ncore=1)  # fixes the initial state
     model.revert_to_initial_state()
-    observed = basin.arrays["qobs"][first:stop] * basin.area / (DAY * 1000.0)  # mm/d to m3/s
-    target = basin.series(observed, basin.axis(slice(first, stop)))
+    observed = basin.arrays["qobs"][scored] * basin.area / (DAY * 1000.0)  # mm/d to m3/s
+    target = basin.series(observed, basin.axis(scored))
     specification = hydrology.TargetSpecificationPts(
         target, ts.IntVector([CATCHMENT]), 1.0, GOALS[request["goal"]],
         1.0, 1.0, 1.0, hydrology.DISCHARGE, "discharge",
@@ -109,19 +127,28 @@ def calibrate(basin, request, job):
     targets = hydrology.TargetSpecificationVector()
     targets.append(specification)
     optimizer = basin.cls("Optimizer")(model)
-    optimizer.set_target_specification(targets, fixed_at(basin, low), fixed_at(basin, high))
-    starts = []
-    for start in start_values(basin, bounds, job["seeds"]):
-        began = time.perf_counter()
-        parameter = best_of(optimizer, basin.parameter(start), request["evaluations"])
-        starts.append({
-            "parameters": basin.values(parameter, bounds),
-            "goal": 1.0 - optimizer.calculate_goal_function(parameter),
-            "evaluations": int(optimizer.trace_size),
-            "seconds": time.perf_counter() - began,
-        })  # fmt: skip
-    best = max(starts, key=lambda s: s["goal"] if np.isfinite(s["goal"]) else -np.inf)
-    return {**best, "starts": starts}
+    # Parameters that are not free are equal in both bounds, and so fixed.
+    optimizer.set_target_specification(targets, basin.parameter(low), basin.parameter(high))
+    return optimizer
+
+
+def best_starts(basin, optimizer, request, seed):
+    """The best of Shyft's defaults and `draws` uniform draws between the bounds, best first.
+
+    BOBYQA is local: from a poor point it may never find a basin's snow.
+    """
+    bounds = request["bounds"]
+    random = np.random.default_rng(seed)
+    points = [basin.values(basin.cls("Parameter")(), bounds)]
+    points += [{name: random.uniform(*pair) for name, pair in bounds.items()}
+               for _ in range(request["draws"])]  # fmt: skip
+    for point in points:
+        for name, (low, high) in bounds.items():
+            margin = 1e-6 * (high - low)
+            point[name] = min(max(point[name], low + margin), high - margin)
+    losses = [optimizer.calculate_goal_function(basin.parameter(point)) for point in points]
+    order = np.argsort(np.where(np.isfinite(losses), losses, np.inf), kind="stable")
+    return [points[i] for i in order[: request["starts"]]]
 
 
 def best_of(optimizer, start, evaluations):
@@ -135,27 +162,8 @@ def best_of(optimizer, start, evaluations):
     return optimizer.trace_parameter(int(np.nanargmin(goals)))
 
 
-def fixed_at(basin, bound):
-    """A parameter whose free values are at a bound; the rest are equal in both, so fixed."""
-    return basin.parameter(bound)
-
-
-def start_values(basin, bounds, seeds):
-    """Shyft's defaults for the seed None, else a uniform draw between the bounds."""
-    defaults = basin.values(basin.cls("Parameter")(), bounds)
-    for seed in seeds:
-        draws = np.random.default_rng(seed)
-        start = {}
-        for name, (low, high) in bounds.items():
-            value = defaults[name] if seed is None else draws.uniform(low, high)
-            margin = 1e-6 * (high - low)
-            start[name] = min(max(value, low + margin), high - margin)
-        yield start
-
-
-def simulate(basin, request, parameters):
-    """Series of the whole record by name in `request["series"]`, each one value a day."""
-    days = slice(0, len(basin.arrays["temperature"]))
+def simulate(basin, request, parameters, days):
+    """Series of these days by name in `request["series"]`, each one value a day."""
     model = basin.model("Model", days, basin.parameter(parameters))
     model.set_state_collection(-1, True)
     model.run_cells(use_ncore=1)
@@ -167,7 +175,7 @@ def simulate(basin, request, parameters):
         vector = series.v if isinstance(series, ts.TsFixed) else series.values
         values = vector.to_numpy()
         # A state has one value more, that before the first day; a day's is that at its end.
-        result[name] = values[1:] if len(values) == days.stop + 1 else values
+        result[name] = values[1:] if len(values) == days.stop - days.start + 1 else values
     return result
 
 
@@ -181,11 +189,13 @@ def main(folder):
         arrays = dict(file)
     basin = Basin(request, arrays)
     calibrations = {n: calibrate(basin, request, job) for n, job in request["calibrate"].items()}
-    sets = {n: c["parameters"] for n, c in calibrations.items()} | request["simulate"]
+    sets = request["parameters"] | {n: c["parameters"] for n, c in calibrations.items()}
     series = {
         f"{name}.{variable}": values
-        for name, parameters in sets.items()
-        for variable, values in simulate(basin, request, parameters).items()
+        for name, run in request["simulate"].items()
+        for variable, values in simulate(
+            basin, request, sets[run["parameters"]], slice(*run["days"])
+        ).items()
     }
     np.savez(folder / "response.npz", **series)
     response = {"protocol": PROTOCOL, "numpy": np.__version__, "calibrations": calibrations}

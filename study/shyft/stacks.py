@@ -22,7 +22,8 @@ COMMON: Bounds = {
 KIRCHNER: Bounds = {
     "kirchner.c1": (-8.0, 0.0),
     "kirchner.c2": (-1.0, 1.2),
-    "kirchner.c3": (-0.25, 0.0),
+    # Well below 0: else g(Q) grows without end as discharge fades, and Shyft's solver never ends.
+    "kirchner.c3": (-0.25, -0.05),
     "ae.ae_scale_factor": (0.05, 6.0),
 }
 GAMMA_SNOW: Bounds = {

@@ -22,6 +22,7 @@ from study.shyft.calibration import (
     BasinData,
     BasinFeatures,
     Plan,
+    scores_of,
     simulate_basin,
     simulate_with,
 )
@@ -53,6 +54,7 @@ def add_features(
     evaluations: int = Plan.evaluations,
     crossfit: bool = True,
     held_out: Iterable[str] = (),
+    validation: Period | None = None,
     replace: bool = False,
     each: Each = here,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -73,6 +75,8 @@ def add_features(
         held_out: Basins whose discharge must not be known. If there are any, *every* basin takes
             the parameters of the calibrated basin, other than itself, that is nearest by its
             attributes: so a network trusts Shyft as much where it was trained as where it was not.
+        validation: Days outside the training period to score the simulations on, once all are
+            made. Nothing follows from these scores.
         replace: Whether to put the features in the place of those that are there.
         each: How to spread the basins.
         progress: Called with the number of basins done and their total.
@@ -84,6 +88,7 @@ def add_features(
         InputError: Shyft is not there, the store has its features already, or lacks something.
         StudyError: Shyft failed on all basins.
     """
+    held_out = set(held_out)
     store = open_store(path)
     if group_path(path, GROUP).exists() and not replace:
         raise DataError(
@@ -99,12 +104,15 @@ def add_features(
         crossfit=crossfit,
         train_days=_days(store, train),
     )
-    unknown = sorted(set(held_out) - set(map(str, store["basin"].values)))
+    unknown = sorted(held_out - set(map(str, store["basin"].values)))
     if unknown:
         raise InputError(f"--held-out names {unknown[0]}, which the store does not hold")
+    if validation is not None and validation.overlaps(train):
+        raise InputError(f"--validation-period {validation}: overlaps the training days ({train})")
+    scored = None if validation is None else slice(*_days(store, validation, "--validation-period"))
     basins = [_basin(store, row, plan) for row in range(store.sizes["basin"])]
     work = path.with_name(f".{path.name}.shyft")
-    calibrated = [b for b in basins if b.gauge_id not in set(held_out)]
+    calibrated = [b for b in basins if b.gauge_id not in held_out]
     if not calibrated:
         raise InputError("--held-out names all basins; leave some to be calibrated")
     tasks: list[Task] = [(python, basin, plan) for basin in calibrated]
@@ -120,7 +128,9 @@ def add_features(
     if not any(f.series for f in found.values()):
         reason = next(iter(found.values())).log["error"]
         raise StudyError(f"{path}: Shyft failed on all basins; on the first: {reason}")
-    _write(path, store, plan, train, found, donors)
+    if scored is not None:
+        found = {b: _with_validation(f, store, scored) for b, f in found.items()}
+    _write(path, store, plan, train, found, donors, held_out)
     shutil.rmtree(work, ignore_errors=True)
     return {basin.gauge_id: found[basin.gauge_id] for basin in basins}
 
@@ -146,14 +156,23 @@ def nearest_donors(store: xr.Dataset, known: Sequence[str]) -> dict[str, str]:
     return result
 
 
-def _days(store: xr.Dataset, period: Period) -> tuple[int, int]:
+def _with_validation(features: BasinFeatures, store: xr.Dataset, days: slice) -> BasinFeatures:
+    """With `nse_validation` and `kge_validation`, where there is a simulation."""
+    if not features.series:
+        return features
+    observed = store["qobs"].sel(basin=features.gauge_id).values[days]
+    scores = scores_of(features.series["shyft_discharge"][days], observed, "validation")
+    return dataclasses.replace(features, scores={**features.scores, **scores})
+
+
+def _days(store: xr.Dataset, period: Period, option: str = "--train-period") -> tuple[int, int]:
     time = store["time"].values.astype("datetime64[D]")
     first, stop = (
         int((np.datetime64(d) - time[0]).astype(int)) for d in (period.start, period.end)
     )
     if first < WARMUP_DAYS or stop >= len(time):
         raise InputError(
-            f"--train-period {period}: must lie within the days of the store ({time[0]} to "
+            f"{option} {period}: must lie within the days of the store ({time[0]} to "
             f"{time[-1]}) and begin {WARMUP_DAYS} days after the first, which warm Shyft up"
         )
     return first, stop + 1
@@ -251,6 +270,7 @@ def _write(
     train: Period,
     found: Mapping[str, BasinFeatures],
     donors: Mapping[str, str],
+    held_out: Iterable[str],
 ) -> None:
     ids = [str(b) for b in store["basin"].values]
     shape = (len(ids), store.sizes["time"])
@@ -274,6 +294,7 @@ def _write(
         if donors
         else [b for b in ids if found[b].series],
         "donors": dict(donors),
+        "held_out": sorted(held_out),
         "failed": {b: f.log["error"] for b, f in found.items() if not f.series},
         "parameters": {b: dict(f.parameters) for b, f in found.items()},
         "scores": {b: dict(f.scores) for b, f in found.items()},
