@@ -167,6 +167,7 @@ def shyft_simulate(
     ] = "1999-10-01:2008-09-30",
     goal: Annotated[str, typer.Option(help="nse or kge.")] = "nse",
     starts: Annotated[int, typer.Option(min=1, help="Of each calibration.")] = 3,
+    draws: Annotated[int, typer.Option(min=0, help="Points that starts are found among.")] = 50,
     evaluations: Annotated[int, typer.Option(min=1, help="Of a start, at most.")] = 2000,
     crossfit: Annotated[
         bool,
@@ -211,6 +212,7 @@ def shyft_simulate(
             stack=stack,
             goal=goal,
             starts=starts,
+            draws=draws,
             evaluations=evaluations,
             crossfit=crossfit,
             held_out=() if held_out is None else read_ids(held_out),

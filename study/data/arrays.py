@@ -11,7 +11,8 @@ import pandas as pd
 import xarray as xr
 
 from study.data.climate import CLIMATE_FORCING, climate_attributes
-from study.data.features import INPUT_UNITS, Inputs
+from study.data.features import INPUT_UNITS, SHYFT_FEATURES, Inputs
+from study.data.provenance import check_calibration
 from study.data.scaling import Scaler, fit_scaler, stack_scaled
 from study.data.splits import day_range, warmed_up
 from study.data.store import variables_of
@@ -32,6 +33,9 @@ class StudyArrays:
     """(basin, day, input) float32, standardised; 0 where a gap was masked."""
     static: np.ndarray
     """(basin, attribute) float32, standardised."""
+    baseline: np.ndarray | None = None
+    """(basin, day) float32, the simulated discharge that some arm corrects, in the standard units
+    of discharge."""
     attributes: dict[str, np.ndarray] = field(default_factory=dict)
     """Name -> (basin,) float64 of `static`, not standardised: published or recomputed."""
     qobs: np.ndarray
@@ -58,6 +62,7 @@ def union(inputs: Sequence[Inputs]) -> Inputs:
     return Inputs(
         dynamic=tuple(dict.fromkeys(n for i in inputs for n in i.dynamic)),
         static=tuple(dict.fromkeys(n for i in inputs for n in i.static)),
+        baseline=next((i.baseline for i in inputs if i.baseline), None),
     )
 
 
@@ -77,6 +82,7 @@ def assemble(
             inputs of the test period are asked for from the start.
     """
     store = _select(store, spec, inputs)
+    check_calibration(store, spec, inputs)
     periods = {name: period for name, period in spec.data.periods if period is not None}
     read = {name for name in periods if name != "test" or read_test}
     warmup = spec.training.warmup
@@ -87,35 +93,59 @@ def assemble(
     store = store.reindex(time=days)
     spans = {name: day_range(period, first_day) for name, period in periods.items()}
 
-    dynamic = {n: np.asarray(store[n].values, np.float32) for n in inputs.dynamic}
-    valid = np.all([np.isfinite(v) for v in dynamic.values()], axis=0)
+    series = {n: np.asarray(store[n].values, np.float32) for n in inputs.daily}
+    valid = np.all([np.isfinite(v) for v in series.values()], axis=0)
     if spec.data.missing_inputs == "error":
-        _check_inputs(dynamic, store, spec, spans)
+        _check_inputs(series, store, spec, spans)
     scored = warmed_up(valid, warmup)
     qobs = np.full(valid.shape, np.nan, np.float32)
     for span in (spans[name] for name in read):
         window = np.asarray(store["qobs"].values[:, span], np.float32)
         qobs[:, span] = np.where(scored[:, span], window, np.nan)
+    taught = ~np.isin(store["basin"].values.astype(str), spec.data.held_out)
+    _hold_out(qobs, taught, spans)
+    _check_targets(qobs, taught, store, spans)
     train = spans["train"]
-    _check_targets(qobs, store, spans)
-    scaler = fit_scaler({n: v[:, train] for n, v in dynamic.items()}, attributes, qobs[:, train])
+    scaler = fit_scaler(
+        {n: series[n][taught, train] for n in inputs.dynamic},
+        {n: v[taught] for n, v in attributes.items()},
+        qobs[taught, train],
+    )
     return StudyArrays(
         basins=tuple(map(str, store["basin"].values)),
         first_day=first_day,
         inputs=inputs,
-        dynamic=stack_scaled(dynamic, scaler, *valid.shape),
+        dynamic=stack_scaled({n: series[n] for n in inputs.dynamic}, scaler, *valid.shape),
         static=stack_scaled(attributes, scaler, valid.shape[0]),
+        baseline=None
+        if inputs.baseline is None
+        else np.nan_to_num(scaler.scale_qobs(series[inputs.baseline])),
         attributes=attributes,
         qobs=qobs,
         periods={name: span for name, span in spans.items() if name in read},
         scaler=scaler,
-        qobs_std=np.nanstd(qobs[:, train].astype(np.float64), axis=1).astype(np.float32),
+        qobs_std=_spread(qobs[:, train], taught),
     )
+
+
+def _hold_out(qobs: np.ndarray, taught: np.ndarray, spans: dict[str, slice]) -> None:
+    """Take held-out basins' discharge from all periods but test, and with it the others' of test;
+    in place. Nothing changes where all basins are taught."""
+    if not taught.all():
+        for name, span in spans.items():
+            qobs[taught if name == "test" else ~taught, span] = np.nan
+
+
+def _spread(qobs: np.ndarray, taught: np.ndarray) -> np.ndarray:
+    """(basin,) float32 standard deviation of discharge; NaN where a basin is held out."""
+    result = np.full(len(qobs), np.nan, np.float32)
+    result[taught] = np.nanstd(qobs[taught].astype(np.float64), axis=1)
+    return result
 
 
 def _select(store: xr.Dataset, spec: StudySpec, inputs: Inputs) -> xr.Dataset:
     """The study's basins, after a look at whether the store has all that is asked for."""
-    for name in inputs.dynamic:
+    for name in inputs.daily:
         if name not in store or name not in INPUT_UNITS:
             raise DataError(f"the store has no daily input `{name}`; {_cure(name)}")
         if store[name].attrs.get("units") != INPUT_UNITS[name]:
@@ -130,20 +160,30 @@ def _select(store: xr.Dataset, spec: StudySpec, inputs: Inputs) -> xr.Dataset:
                 f"the store has no numeric attribute `{name}`{nearest(name, known)}; "
                 "correct data.attributes"
             )
+    _check_basins(store, spec)
     if spec.data.basins == "all":
         return store
-    absent = sorted(set(spec.data.basins) - set(map(str, store["basin"].values)))
-    if absent:
-        raise SpecError(
-            f"data.basins names {absent[0]}, which the store does not hold "
-            f"(it has {store.sizes['basin']} basins); remove it or build a store with it"
-        )
     return store.sel(basin=list(spec.data.basins))
+
+
+def _check_basins(store: xr.Dataset, spec: StudySpec) -> None:
+    there = set(map(str, store["basin"].values))
+    for key, named in (("basins", spec.data.basins), ("held_out", spec.data.held_out)):
+        absent = sorted(set(named) - there) if named != "all" else []
+        if absent:
+            raise SpecError(
+                f"data.{key} names {absent[0]}, which the store does not hold "
+                f"(it has {len(there)} basins); remove it or build a store with it"
+            )
+    if there <= set(spec.data.held_out):
+        raise SpecError("data.held_out names all basins of the store; leave some to train on")
 
 
 def _cure(name: str) -> str:
     if name == "swe":
         return "build the store with --snow DIR"
+    if name in SHYFT_FEATURES:
+        return "add Shyft's series with `study shyft simulate STORE`"
     if name == "swe_simulated":
         return "it is older than this input, build it again with `study data build`"
     return f"change data.forcing{nearest(name, INPUT_UNITS)}"
@@ -219,9 +259,11 @@ def _check_inputs(
                 )
 
 
-def _check_targets(qobs: np.ndarray, store: xr.Dataset, spans: dict[str, slice]) -> None:
-    for row, basin in enumerate(store["basin"].values):
-        target = qobs[row, spans["train"]]
+def _check_targets(
+    qobs: np.ndarray, taught: np.ndarray, store: xr.Dataset, spans: dict[str, slice]
+) -> None:
+    for row in np.flatnonzero(taught):
+        basin, target = store["basin"].values[row], qobs[row, spans["train"]]
         if not np.nanmax(target, initial=-1.0) > np.nanmin(target, initial=np.inf):
             raise DataError(
                 f"basin {basin} has no varying discharge on the scored days of the train period; "

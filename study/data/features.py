@@ -14,6 +14,33 @@ SNOW_INPUTS: Mapping[str, tuple[str, ...]] = {
 }
 """Level of the factor `snow` -> daily inputs it adds."""
 
+SHYFT_FEATURES: Mapping[str, str] = {
+    "shyft_discharge": "mm/d",
+    "shyft_swe": "mm",
+    "shyft_sca": "1",
+    "shyft_aet": "mm/d",
+    "shyft_outflow": "mm/d",
+    "shyft_storage": "mm",
+}
+"""Daily series that Shyft gives, and their units; `outflow` is what leaves the snow, `storage` the
+water below it relative to its mean on the training days. A day's value is that of its end."""
+
+SHYFT_INPUTS: Mapping[str, tuple[str, ...]] = {
+    "off": (),
+    "input": tuple(SHYFT_FEATURES),
+    "residual": (),
+    "both": tuple(SHYFT_FEATURES),
+}
+"""Level of the factor `shyft` -> daily inputs it adds."""
+
+SHYFT_BASELINE: Mapping[str, str | None] = {
+    "off": None,
+    "input": None,
+    "residual": "shyft_discharge",
+    "both": "shyft_discharge",
+}
+"""Level of the factor `shyft` -> discharge that the network corrects."""
+
 INPUT_UNITS: Mapping[str, str] = {
     "prcp": "mm/d",
     "srad": "W/m2",
@@ -23,6 +50,7 @@ INPUT_UNITS: Mapping[str, str] = {
     "dayl": "s",
     "swe": "mm",
     "swe_simulated": "mm",
+    **SHYFT_FEATURES,
 }
 """Daily inputs that a model may see, and the units it expects them in."""
 
@@ -35,11 +63,20 @@ class Inputs:
     """Daily series."""
     static: tuple[str, ...]
     """Static attributes; empty without them."""
+    baseline: str | None = None
+    """Simulated discharge (mm/d) that the network's output is added to: the network predicts the
+    residual `qobs - baseline`, and sees the baseline only if it is an input as well."""
+
+    @property
+    def daily(self) -> tuple[str, ...]:
+        """Every daily series that must be there."""
+        return tuple(dict.fromkeys((*self.dynamic, *([self.baseline] if self.baseline else []))))
 
 
 def inputs_of(levels: Mapping[str, str], data: DataSpec) -> Inputs:
     """Inputs of the arm with these factor levels."""
     return Inputs(
-        dynamic=data.forcing + SNOW_INPUTS[levels["snow"]],
+        dynamic=data.forcing + SNOW_INPUTS[levels["snow"]] + SHYFT_INPUTS[levels["shyft"]],
         static=data.attributes if levels["statics"] == "on" else (),
+        baseline=SHYFT_BASELINE[levels["shyft"]],
     )

@@ -17,6 +17,10 @@ SHORT_NAMES: Mapping[tuple[str, str], str] = {
     ("snow", "off"): "",
     ("snow", "simulated"): "simsnow",
     ("snow", "observed"): "snow",
+    ("shyft", "off"): "",
+    ("shyft", "input"): "shyft",
+    ("shyft", "residual"): "residual",
+    ("shyft", "both"): "shyft-residual",
 }
 """What a level adds to an arm's name; levels of other factors add `factor.level`."""
 

@@ -14,6 +14,7 @@ from typing import Any
 import xarray as xr
 
 from study.data.arrays import StudyArrays, assemble
+from study.data.provenance import account_of
 from study.data.store import open_store, verify
 from study.errors import InputError, SpecError, StudyError
 from study.experiment import provenance
@@ -187,7 +188,7 @@ def _begin(log: EventLog, prepared: Prepared) -> None:
     if not begun or begun[-1]["spec"] != spec.model_dump(mode="json"):
         uid = begun[0]["uid"] if begun else uuid.uuid4().hex
         log.append(event="study", uid=uid, spec=spec.model_dump(mode="json"), digests=digests,
-                   provenance=provenance.collect())  # fmt: skip
+                   accounts=_accounts(prepared), provenance=provenance.collect())  # fmt: skip
     log.append(event="launch", **provenance.host(), provenance=provenance.collect())
     log.flush()
 
@@ -206,9 +207,16 @@ def _refuse_shrinking(earlier: StudySpec, spec: StudySpec) -> None:
 
 def _digests(prepared: Prepared) -> dict[str, str]:
     """Digests of the data groups that the study reads."""
-    names = {*all_inputs(prepared.arms).dynamic, *all_inputs(prepared.arms).static, "qobs"}
+    inputs = all_inputs(prepared.arms)
+    names = {*inputs.daily, *inputs.static, "qobs"}
     groups = {str(prepared.store[name].attrs["group"]) for name in names}
     return {g: d for g, d in prepared.store.attrs["digests"].items() if g in groups}
+
+
+def _accounts(prepared: Prepared) -> dict[str, dict[str, Any]]:
+    """Where the groups that were added to the store come from, of those that the study reads."""
+    found = {group: account_of(prepared.store, group) for group in _digests(prepared)}
+    return {group: account for group, account in found.items() if account}
 
 
 def _difference(old: dict[str, Any], new: dict[str, Any]) -> str:

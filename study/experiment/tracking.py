@@ -45,6 +45,8 @@ STATUS = "study.status"
 PARENT = "mlflow.parentRunId"
 MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
 """Makes the UI open an experiment as runs to compare."""
+ACCOUNT_TAGS = (str, int, float)
+"""What of an added group's account is short enough for a tag; all of it is an artifact."""
 SECONDS_BETWEEN_ROUNDS = 0.5
 PATIENCE_SECONDS = 60
 """How long the end of a study waits for a server that does not answer."""
@@ -194,12 +196,17 @@ class Projection:
         begun = next(e for e in self.log.events if e["event"] == "study")
         facts = {f"study.{k}": str(v) for k, v in begun["provenance"].items()}
         digests = {f"study.digest.{g}": d for g, d in begun["digests"].items()}
+        accounts = begun.get("accounts", {})
+        facts |= {f"study.{group}.{k}": str(v) for group, account in accounts.items()
+                  for k, v in account.items() if isinstance(v, ACCOUNT_TAGS)}  # fmt: skip
         tags = {"study.stage": "study", "study.spec_digest": spec.digest(), **facts, **digests}
         if spec.question:
             tags["mlflow.note.content"] = spec.question
         run_id = self._ensure(self._study, spec.name, None, begun["time"], tags)
         assert self._client is not None
         self._client.log_dict(run_id, begun["spec"], "spec.yaml")
+        for group, account in accounts.items():
+            self._client.log_dict(run_id, account, f"{group}.json")
         for arm in book.arms.values():
             tags = {"study.stage": "arm", "study.arm": arm.name}
             name = self._arm(arm.name)

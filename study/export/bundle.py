@@ -62,6 +62,8 @@ class Manifest(_Model):
     """`published`, or `recomputed` from training days: then new basins cannot be predicted."""
     dynamic_inputs: tuple[InputEntry, ...]
     static_inputs: tuple[InputEntry, ...]
+    baseline: InputEntry | None = None
+    """Simulated discharge that the networks' output is added to; scaled as the target is."""
     target: InputEntry
     periods: dict[str, str]
     basins: tuple[str, ...]
@@ -79,6 +81,7 @@ class Manifest(_Model):
         return Inputs(
             dynamic=tuple(i.name for i in self.dynamic_inputs),
             static=tuple(i.name for i in self.static_inputs),
+            baseline=None if self.baseline is None else self.baseline.name,
         )
 
     @property

@@ -15,7 +15,7 @@ from study.data.groups import read_groups
 from study.data.scaling import stack_scaled
 from study.errors import BundleError, DataError
 from study.evaluation.simulate import simulate, simulate_windows
-from study.export.bundle import Bundle
+from study.export.bundle import Bundle, InputEntry
 from study.spec import Period, parse_period
 
 
@@ -86,7 +86,8 @@ def predict(bundle: Bundle, forcing: Forcing, period: Period | None = None) -> x
         )
         for model in bundle.members
     ]
-    qsim = bundle.manifest.scaler.unscale_qsim(torch.stack(y)).numpy()
+    baseline = _baseline(bundle, forcing, days[config.warmup :])
+    qsim = bundle.manifest.scaler.unscale_qsim(torch.stack(y) + baseline).numpy()
     units = {"units": "mm/d"}
     return xr.Dataset(
         {
@@ -149,31 +150,46 @@ def _days(forcing: Forcing, period: Period | None, warmup: int) -> pd.DatetimeIn
 
 
 def _dynamic(bundle: Bundle, forcing: Forcing, days: pd.DatetimeIndex) -> torch.Tensor:
+    """(basin, day, input), standardised."""
     data = forcing.data.reindex(time=days)
-    values: dict[str, np.ndarray] = {}
-    for entry in bundle.manifest.dynamic_inputs:
-        if entry.name not in data:
-            raise DataError(
-                f"{forcing.source}: has no input `{entry.name}` ({entry.units}); the model needs "
-                f"{', '.join(i.name for i in bundle.manifest.dynamic_inputs)}"
-            )
-        units = data[entry.name].attrs.get("units", entry.units)
-        if units != entry.units:
-            raise DataError(
-                f"{forcing.source}: `{entry.name}` is in {units}, the model takes {entry.units}"
-            )
-        series = data[entry.name].transpose("basin", "time").values.astype(np.float32)
-        gaps = ~np.isfinite(series)
-        if gaps.any():
-            row, day = (int(i[0]) for i in np.nonzero(gaps))
-            raise DataError(
-                f"{forcing.source}: basin {data['basin'].values[row]} has no `{entry.name}` on "
-                f"{days[day].date()}; fill the gap, or give another --period (the model is fed "
-                f"from {bundle.manifest.training.warmup} days before it)"
-            )
-        values[entry.name] = series
+    entries = bundle.manifest.dynamic_inputs
+    values = {entry.name: _series(bundle, entry, forcing.source, data) for entry in entries}
     shape = (data.sizes["basin"], len(days))
     return torch.from_numpy(stack_scaled(values, bundle.manifest.scaler, *shape))
+
+
+def _baseline(bundle: Bundle, forcing: Forcing, days: pd.DatetimeIndex) -> torch.Tensor | float:
+    """(basin, day) discharge that the networks correct, in standard units; 0 if they do not."""
+    entry = bundle.manifest.baseline
+    if entry is None:
+        return 0.0
+    series = _series(bundle, entry, forcing.source, forcing.data.reindex(time=days))
+    return torch.from_numpy(bundle.manifest.scaler.scale_qobs(series))
+
+
+def _series(bundle: Bundle, entry: InputEntry, source: str, data: xr.Dataset) -> np.ndarray:
+    """(basin, day) float32 of one input, not standardised."""
+    if entry.name not in data:
+        needed = (*bundle.manifest.dynamic_inputs, bundle.manifest.baseline)
+        listed = dict.fromkeys(i.name for i in needed if i is not None)
+        raise DataError(
+            f"{source}: has no input `{entry.name}` ({entry.units}); the model needs "
+            f"{', '.join(listed)}"
+        )
+    units = data[entry.name].attrs.get("units", entry.units)
+    if units != entry.units:
+        raise DataError(f"{source}: `{entry.name}` is in {units}, the model takes {entry.units}")
+    series = data[entry.name].transpose("basin", "time").values.astype(np.float32)
+    gaps = ~np.isfinite(series)
+    if gaps.any():
+        row, day = (int(i[0]) for i in np.nonzero(gaps))
+        raise DataError(
+            f"{source}: basin {data['basin'].values[row]} has no `{entry.name}` on "
+            f"{np.datetime_as_string(data['time'].values[day], 'D')}; fill the gap, or give "
+            f"another --period (the model is fed from {bundle.manifest.training.warmup} days "
+            "before it)"
+        )
+    return series
 
 
 def _static(bundle: Bundle, forcing: Forcing) -> torch.Tensor:

@@ -49,7 +49,8 @@ def export_arm(book: Ledger, storage: Storage, arm_name: str, out: Path) -> None
         attributes_source=spec.data.attributes_source,
         dynamic_inputs=input_entries(arm.inputs.dynamic, scaler),
         static_inputs=input_entries(arm.inputs.static, scaler),
-        target=InputEntry(name="qobs", units="mm/d", mean=scaler.qobs_mean, std=scaler.qobs_std),
+        baseline=None if arm.inputs.baseline is None else _discharge(arm.inputs.baseline, scaler),
+        target=_discharge("qobs", scaler),
         periods={name: str(period) for name, period in spec.data.periods if period is not None},
         basins=tuple(index["basins"]),
         metrics=mean_scores(book, arm_name),
@@ -62,3 +63,7 @@ def export_arm(book: Ledger, storage: Storage, arm_name: str, out: Path) -> None
         {name: index["attributes"][name] for name in arm.inputs.static}, index=index["basins"]
     )
     write_bundle(out, manifest, [weights(storage.read(key)) for key in keys], attributes)
+
+
+def _discharge(name: str, scaler: Scaler) -> InputEntry:
+    return InputEntry(name=name, units="mm/d", mean=scaler.qobs_mean, std=scaler.qobs_std)

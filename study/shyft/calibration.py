@@ -22,17 +22,6 @@ HOURS_A_DAY = 24.0
 MM_A_DAY = 86_400.0 * 1000.0
 """mm/d on one m2 that are one m3/s."""
 
-FEATURES: Mapping[str, str] = {
-    "shyft_discharge": "mm/d",
-    "shyft_swe": "mm",
-    "shyft_sca": "1",
-    "shyft_aet": "mm/d",
-    "shyft_outflow": "mm/d",
-    "shyft_storage": "mm",
-}
-"""Daily series that Shyft gives, and their units; `outflow` is what leaves the snow, `storage` the
-water below it relative to its mean on the training days."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -87,7 +76,7 @@ class BasinData:
 class BasinFeatures:
     gauge_id: str
     series: Mapping[str, np.ndarray]
-    """Name in `FEATURES` -> (day,) float32; empty if Shyft failed."""
+    """Name in `SHYFT_FEATURES` -> (day,) float32; empty if Shyft failed."""
     scores: Mapping[str, float]
     """`nse_calibration`, `kge_calibration` of the full calibration; `nse_crossfit` and
     `kge_crossfit` of the cross-fitted series; both on training days."""
@@ -156,8 +145,8 @@ def _joined(
     plan: Plan,
     parts: Mapping[tuple[int, int], str],
 ) -> dict[str, np.ndarray]:
-    """One series of each feature: the whole record's, on training days and those fed before them
-    the segment's, on `parts` (days -> run) another run's. (day,) float32 by name in `FEATURES`."""
+    """One series of each feature: the whole record's; on training days and those fed before them
+    the segment's; on `parts` (days -> run) another run's. (day,) float32."""
     start, stop = plan.segment()
     whole = convert(runs["whole"], basin.area, plan.train_days)
     within = (plan.train_days[0] - start, stop - start)
@@ -180,7 +169,7 @@ def convert(
         train_days: First training day of these series and one after the last.
 
     Returns:
-        (day,) by name in `FEATURES`.
+        (day,) by name in `SHYFT_FEATURES`.
     """
     discharge, outflow = (series[name] * MM_A_DAY / area for name in ("discharge", "outflow"))
     aet = series["aet"] * HOURS_A_DAY

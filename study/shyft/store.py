@@ -13,11 +13,11 @@ from typing import Any, TypeAlias
 import numpy as np
 import xarray as xr
 
+from study.data.features import SHYFT_FEATURES
 from study.data.groups import group_path, write_group
 from study.data.store import digests_of, open_store
 from study.errors import DataError, InputError, StudyError
 from study.shyft.calibration import (
-    FEATURES,
     WARMUP_DAYS,
     BasinData,
     BasinFeatures,
@@ -51,6 +51,7 @@ def add_features(
     stack: str = Plan.stack,
     goal: str = Plan.goal,
     starts: int = Plan.starts,
+    draws: int = Plan.draws,
     evaluations: int = Plan.evaluations,
     crossfit: bool = True,
     held_out: Iterable[str] = (),
@@ -70,6 +71,7 @@ def add_features(
         stack: One of `stacks.STACKS`.
         goal: `nse` or `kge`.
         starts: Of each calibration.
+        draws: Points among which the starts of a calibration are found.
         evaluations: Of a start, at most.
         crossfit: See `simulate_basin`.
         held_out: Basins whose discharge must not be known. If there are any, *every* basin takes
@@ -100,6 +102,7 @@ def add_features(
         stack=stack,
         goal=goal,
         starts=starts,
+        draws=draws,
         evaluations=evaluations,
         crossfit=crossfit,
         train_days=_days(store, train),
@@ -260,7 +263,7 @@ def _save(path: Path, features: BasinFeatures) -> None:
 def _load(path: Path) -> BasinFeatures:
     with np.load(path) as file:
         facts = json.loads(str(file["facts"]))
-        return BasinFeatures(series={name: file[name] for name in FEATURES}, **facts)
+        return BasinFeatures(series={name: file[name] for name in SHYFT_FEATURES}, **facts)
 
 
 def _write(
@@ -275,7 +278,7 @@ def _write(
     ids = [str(b) for b in store["basin"].values]
     shape = (len(ids), store.sizes["time"])
     dataset = xr.Dataset(coords={"basin": store["basin"].values, "time": store["time"].values})
-    for name, units in FEATURES.items():
+    for name, units in SHYFT_FEATURES.items():
         values = np.full(shape, np.nan, np.float32)
         for row, basin in enumerate(ids):
             if found[basin].series:
@@ -285,6 +288,7 @@ def _write(
         "stack": plan.stack,
         "goal": plan.goal,
         "starts": plan.starts,
+        "draws": plan.draws,
         "evaluations": plan.evaluations,
         "seed": plan.seed,
         "crossfit": plan.crossfit and not donors,

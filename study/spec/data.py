@@ -31,6 +31,9 @@ KRATZERT_2019: tuple[str, ...] = (
 SNOW_SERIES = ("swe", "swe_simulated")
 """Daily inputs that come by the factor `snow`, not by the forcing."""
 
+SHYFT_PREFIX = "shyft_"
+"""Names of daily inputs that come by the factor `shyft` begin with it."""
+
 
 class Period(SpecModel):
     """Scored days, both ends included. In YAML: `1999-10-01:2008-09-30`."""
@@ -109,27 +112,36 @@ def _listed(value: Any) -> Any:
     return value
 
 
-def _quoted_ids(value: Any) -> Any:
+def _all_or_ids(value: Any) -> Any:
     if value == "all":
         return value
     if not isinstance(value, list | tuple):
         raise ValueError(f'must be `all` or a list of gauge ids, ["01013500"], not {shown(value)}')
+    if not value:
+        raise ValueError("names no basin; list some, or write `all`")
+    return _quoted_ids(value)
+
+
+def _quoted_ids(value: Any) -> Any:
+    if not isinstance(value, list | tuple):
+        raise ValueError(f'must be a list of gauge ids, ["01013500"], not {shown(value)}')
     wrong = [v for v in value if not isinstance(v, str)]
     if wrong:
         raise ValueError(
             f"YAML reads a gauge id that is not quoted as the number {shown(wrong[0])}, and may "
             'change it; put every id in quotes: ["01013500"]'
         )
-    if not value:
-        raise ValueError("names no basin; list some, or write `all`")
     return value
 
 
 class DataSpec(SpecModel):
     store: str | None = None
     """The Zarr store, relative to the spec file; `--data` wins over it."""
-    basins: Annotated[Literal["all"] | tuple[str, ...], BeforeValidator(_quoted_ids)] = "all"
+    basins: Annotated[Literal["all"] | tuple[str, ...], BeforeValidator(_all_or_ids)] = "all"
     """Gauge ids (strings: quote them to keep leading zeros), or all of the store."""
+    held_out: Annotated[tuple[str, ...], BeforeValidator(_quoted_ids)] = ()
+    """Basins among them that no network is trained, scaled or selected on; if there are any, the
+    test scores are theirs alone: prediction in ungauged basins."""
     forcing: tuple[str, ...] = Field(("prcp", "srad", "tmax", "tmin", "vp"), min_length=1)
     attributes: Annotated[tuple[str, ...], BeforeValidator(_listed)] = KRATZERT_2019
     """Static attributes: a list of names, or `kratzert2019` for the published 27."""
@@ -142,13 +154,27 @@ class DataSpec(SpecModel):
 
     @field_validator("forcing")
     @classmethod
-    def _no_snow(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        for name in SNOW_SERIES:
-            if name in names:
-                raise ValueError(f"`{name}` comes by the factor `snow`; remove it here")
+    def _no_factors(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            factor = "snow" if name in SNOW_SERIES else "shyft"
+            if name in SNOW_SERIES or name.startswith(SHYFT_PREFIX):
+                raise ValueError(f"`{name}` comes by the factor `{factor}`; remove it here")
         return names
 
-    @field_validator("basins", "forcing", "attributes")
+    @model_validator(mode="after")
+    def _held_out_are_tested(self) -> DataSpec:
+        if not self.held_out:
+            return self
+        if self.periods.test is None:
+            raise ValueError("held_out basins are scored on test days only; add periods.test")
+        absent = [b for b in self.held_out if self.basins != "all" and b not in self.basins]
+        if absent:
+            raise ValueError(f"held_out names {absent[0]}, which is not among data.basins; add it")
+        if set(self.held_out) == set(self.basins):
+            raise ValueError("held_out names all basins; leave some to train on")
+        return self
+
+    @field_validator("basins", "held_out", "forcing", "attributes")
     @classmethod
     def _unique(cls, values: Any) -> Any:
         if values != "all":

@@ -26,6 +26,7 @@ CANONICAL_FACTORS: Mapping[str, tuple[str, ...]] = {
     "model": ("lstm", "ealstm"),
     "statics": ("on", "off"),
     "snow": ("off", "simulated", "observed"),
+    "shyft": ("off", "input", "residual", "both"),
 }
 """Factors that say what a model is and what it sees; the first level is the one taken when a
 spec does not name the factor. Any other factor is a field of `TrainingSpec`."""

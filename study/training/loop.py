@@ -31,6 +31,8 @@ class DeviceData:
         """(basin, day, input)"""
         self.static = _tensor(arrays.static).to(self.device)
         """(basin, attribute)"""
+        self.baseline = None if arrays.baseline is None else _tensor(arrays.baseline).to(device)
+        """(basin, day), standard units: simulated discharge that some models correct"""
         self.target = _tensor(arrays.scaler.scale_qobs(arrays.qobs)).to(self.device)
         """(basin, day), standard units, NaN where there is none"""
         self.qobs_std = _tensor(arrays.qobs_std).to(self.device)
@@ -132,13 +134,14 @@ class Trainer:
 
     def _update(self, batch: Windows, rate: float, dropout: torch.Generator) -> Tensor:
         dynamic, static, target, weight = self._gather(batch)
+        baseline = self._baseline(batch)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
         y, _ = self.model(
             dynamic, static, warmup=self.config.warmup, dropout_mask_generator=dropout
         )
-        loss = weighted_mse(y, target, weight)
+        loss = weighted_mse(y if baseline is None else y + baseline, target, weight)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
         self.optimizer.step()
@@ -169,6 +172,16 @@ class Trainer:
         target = self.data.target.unfold(1, len(scored), 1)[basin, start]
         inside = (scored >= first[:, None]) & (scored < last[:, None])
         return dynamic, static, torch.where(inside, target, torch.nan), self._weights[basin]
+
+    def _baseline(self, batch: Windows) -> Tensor | None:
+        """(window, scored day) discharge that the model corrects; None if it predicts all."""
+        if self.inputs.baseline is None:
+            return None
+        assert self.data.baseline is not None  # the arrays were assembled for these inputs
+        basin, start = (
+            torch.from_numpy(a).to(self.data.device) for a in (batch.basin, batch.start)
+        )
+        return self.data.baseline.unfold(1, len(self._scored), 1)[basin, start]
 
     def state(self) -> dict[str, Tensor]:
         """Everything that a later `restore` needs, as named tensors."""

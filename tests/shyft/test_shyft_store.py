@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from study.data.features import SHYFT_FEATURES
 from study.data.groups import group_path
 from study.data.store import describe, open_store, verify, write_store
 from study.errors import DataError, InputError, StudyError
-from study.shyft.calibration import FEATURES
 from study.shyft.process import PYTHON_VARIABLE
 from study.shyft.store import add_features, here, nearest_donors
 from study.spec import Period
 
 TRAIN = Period.model_validate("1984-10-01:1986-09-30")
-QUICK: dict[str, Any] = {"starts": 1, "evaluations": 20}
+QUICK: dict[str, Any] = {"starts": 1, "draws": 2, "evaluations": 20}
 BASINS = 3
 
 
@@ -58,7 +58,7 @@ def test_other_groups_keep_their_digests(plain: Path, added: Path) -> None:
 def test_group_is_described_and_accounted_for(added: Path) -> None:
     store = open_store(added)
     variables = describe(store)["groups"]["shyft"]["variables"]
-    assert {n: v["units"] for n, v in variables.items()} == dict(FEATURES)
+    assert {n: v["units"] for n, v in variables.items()} == dict(SHYFT_FEATURES)
     assert all(v["missing"] == 0 for v in variables.values())
     about = store.attrs["about"]["shyft"]
     assert about["stack"] == "pt_st_k" and about["train_period"] == str(TRAIN)
@@ -236,7 +236,7 @@ def test_command_spreads_basins_with_ray(
 ) -> None:
     path = new_store(synthetic_store, tmp_path / "cli.zarr")
     command = [sys.executable, "-m", "study", "shyft", "simulate", str(path), "--starts", "1",
-               "--evaluations", "20", "--train-period", str(TRAIN)]  # fmt: skip
+               "--draws", "2", "--evaluations", "20", "--train-period", str(TRAIN)]  # fmt: skip
     ended = subprocess.run(
         [*command, "--json"], capture_output=True, text=True, check=False, timeout=200
     )

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from study.data.features import SHYFT_FEATURES
 from study.data.store import open_store
 from study.errors import InputError
 from study.shyft.calibration import (
-    FEATURES,
     BasinData,
     BasinFeatures,
     Plan,
@@ -25,7 +25,7 @@ from study.shyft.process import PYTHON_VARIABLE, SidecarError, find_python, run_
 from study.shyft.stacks import STACKS, find_stack
 
 TRAIN = (1461, 2557)  # water years 1985 to 1987, of 1981 to 1988
-PLAN = Plan(train_days=TRAIN, starts=2, evaluations=40)
+PLAN = Plan(train_days=TRAIN, starts=2, draws=4, evaluations=40)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def features(python: str, basin: BasinData) -> BasinFeatures:
 
 
 def test_features_are_whole(features: BasinFeatures, basin: BasinData) -> None:
-    assert set(features.series) == set(FEATURES), features.log
+    assert set(features.series) == set(SHYFT_FEATURES), features.log
     for series in features.series.values():
         assert series.shape == basin.qobs.shape and np.isfinite(series).all()
     assert features.series["shyft_sca"].min() >= 0 and features.series["shyft_sca"].max() <= 1
@@ -131,8 +131,9 @@ def test_water_is_neither_made_nor_lost(python: str, basin: BasinData, stack: st
         places = {"soil": "sc.soil_sm", "upper": "sc.tank_uz", "lower": "sc.tank_lz"}
     request = {
         "stack": stack, "area": basin.area, "first_day_seconds": 0, "goal": "nse", "bounds": {},
-        "series": {**chosen.series, **places}, "warmup": 0, "evaluations": 1, "calibrate": {},
-        "simulate": {"defaults": {}},
+        "series": {**chosen.series, **places}, "warmup": 0, "calibrate": {},
+        "parameters": {"defaults": {}},
+        "simulate": {"defaults": {"days": (0, len(basin.qobs)), "parameters": "defaults"}},
     }  # fmt: skip
     arrays = shyft_forcing(basin.forcing)
     given = {**arrays, "qobs": basin.qobs, "elevation": np.array(basin.elevation)}
