@@ -237,7 +237,7 @@ def check(
 
     Example: study check search_spaces/camels_us_snow.yaml --data us.zarr
     """
-    from study.experiment.plan import plan, timed_epoch
+    from study.experiment.plan import features, plan, timed_epoch
     from study.spec import load_spec
 
     loaded = load_spec(spec, settings or ())
@@ -246,7 +246,9 @@ def check(
     if store is not None:
         from study.experiment.engine import prepare
 
-        seconds = timed_epoch(prepare(loaded, store))
+        prepared = prepare(loaded, store)
+        facts["features"] = features(prepared)
+        seconds = timed_epoch(prepared)
         facts["seconds_an_epoch"] = seconds
         facts["cpu_hours"] = seconds * facts["epochs"] / 3600
     if as_json:
@@ -264,6 +266,8 @@ def check(
         f"in all {facts['jobs']} jobs, {facts['epochs']} epochs"
     )
     if store is not None:
+        for line in facts["features"]:
+            console.print(line)
         console.print(
             f"a timed epoch took {facts['seconds_an_epoch']:.2f} s (mean of the arms, middle of "
             f"the space): about {facts['cpu_hours']:.1f} hours on one worker, divided by workers"

@@ -11,9 +11,11 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from small import small_content
+from small import small_content, small_spec
 
+from study.data.features import SHYFT_FEATURES
 from study.errors import SpecError
+from study.experiment.arms import expand
 from study.spec import (
     KRATZERT_2019,
     Period,
@@ -45,6 +47,7 @@ def test_yaml_switches_are_levels_and_small_numbers_numbers(tmp_path: Path) -> N
         "model": ("lstm",),
         "statics": ("on", "off"),
         "snow": ("off", "simulated"),
+        "shyft": ("off",),
     }
     assert spec.search.space["learning_rate"].model_dump() == {
         "low": 1e-4,
@@ -196,3 +199,38 @@ def test_a_mutated_file_is_refused_in_words_or_is_valid(
         load_spec(path)
     except SpecError as error:
         assert str(path) in str(error)
+
+
+def test_levels_of_shyft_are_arms_with_inputs_and_a_baseline() -> None:
+    levels = ["off", "input", "residual", "both"]
+    arms = expand(small_spec(factors={"model": ["lstm"], "shyft": levels}))
+    assert [arm.name for arm in arms] == ["lstm", "lstm-shyft", "lstm-residual",
+                                          "lstm-shyft-residual"]  # fmt: skip
+    plain, fed, corrected, both = (arm.inputs for arm in arms)
+    assert set(fed.dynamic) - set(plain.dynamic) == set(SHYFT_FEATURES)
+    assert corrected.dynamic == plain.dynamic and both.dynamic == fed.dynamic
+    assert plain.baseline is fed.baseline is None
+    assert corrected.baseline == both.baseline == "shyft_discharge"
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ({"held_out": [1013500]}, "quotes"),
+        ({"held_out": "01013500"}, "list of gauge ids"),
+        ({"held_out": ["01013500", "01013500"]}, "more than once"),
+        ({"held_out": ["01013500"], "basins": ["01030500"]}, "01013500, which is not among"),
+        ({"held_out": ["01013500"], "basins": ["01013500"]}, "leave some to train on"),
+        ({"forcing": ["prcp", "shyft_swe"]}, "`shyft_swe` comes by the factor `shyft`"),
+        ({"forcing": ["prcp", "swe"]}, "`swe` comes by the factor `snow`"),
+    ],
+)
+def test_data_that_cannot_be_are_refused(data: dict[str, Any], says: str) -> None:
+    with pytest.raises(SpecError, match=says):
+        small_spec(**{f"data__{key}": value for key, value in data.items()})
+
+
+def test_held_out_basins_need_test_days() -> None:
+    periods = {"train": "1981-10-01:1983-09-30", "validation": "1983-10-01:1985-09-30"}
+    with pytest.raises(SpecError, match=r"add periods\.test"):
+        small_spec(data__periods=periods, data__held_out=["01013500"])

@@ -102,7 +102,7 @@ def assemble(
     for span in (spans[name] for name in read):
         window = np.asarray(store["qobs"].values[:, span], np.float32)
         qobs[:, span] = np.where(scored[:, span], window, np.nan)
-    taught = ~np.isin(store["basin"].values.astype(str), spec.data.held_out)
+    taught = np.array([str(b) not in spec.data.held_out for b in store["basin"].values])
     _hold_out(qobs, taught, spans)
     _check_targets(qobs, taught, store, spans)
     train = spans["train"]

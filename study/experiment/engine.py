@@ -188,7 +188,7 @@ def _begin(log: EventLog, prepared: Prepared) -> None:
     if not begun or begun[-1]["spec"] != spec.model_dump(mode="json"):
         uid = begun[0]["uid"] if begun else uuid.uuid4().hex
         log.append(event="study", uid=uid, spec=spec.model_dump(mode="json"), digests=digests,
-                   accounts=_accounts(prepared), provenance=provenance.collect())  # fmt: skip
+                   accounts=accounts(prepared), provenance=provenance.collect())  # fmt: skip
     log.append(event="launch", **provenance.host(), provenance=provenance.collect())
     log.flush()
 
@@ -213,7 +213,7 @@ def _digests(prepared: Prepared) -> dict[str, str]:
     return {g: d for g, d in prepared.store.attrs["digests"].items() if g in groups}
 
 
-def _accounts(prepared: Prepared) -> dict[str, dict[str, Any]]:
+def accounts(prepared: Prepared) -> dict[str, dict[str, Any]]:
     """Where the groups that were added to the store come from, of those that the study reads."""
     found = {group: account_of(prepared.store, group) for group in _digests(prepared)}
     return {group: account for group, account in found.items() if account}

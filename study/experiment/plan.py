@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from study.experiment.arms import declared_contrasts, expand
-from study.experiment.engine import Prepared
+from study.experiment.engine import Prepared, accounts
 from study.experiment.jobs import JobKey
 from study.experiment.progress import planned_epochs, planned_jobs
 from study.experiment.search import typical
@@ -29,6 +29,16 @@ def plan(spec: StudySpec) -> dict[str, Any]:
         "jobs": planned_jobs(spec, len(arms)),
         "epochs": planned_epochs(spec) * len(arms),
     }
+
+
+def features(prepared: Prepared) -> list[str]:
+    """Where simulated inputs of the study come from, a sentence each."""
+    return [
+        f"{group}: {account['stack']}, calibrated on discharge of {account['train_period']}, "
+        f"training days {'cross-fitted' if account['crossfit'] else 'not cross-fitted'}"
+        for group, account in accounts(prepared).items()
+        if "stack" in account
+    ]
 
 
 def timed_epoch(prepared: Prepared) -> float:

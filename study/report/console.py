@@ -106,7 +106,7 @@ def status_view(book: Ledger) -> RenderableType:
     """A table of where a study stands."""
     state = progress_of(book)
     table = Table(title=f"{state['study']}: {state['state']}", title_justify="left")
-    table.add_column("arm")
+    table.add_column("arm", no_wrap=True)
     for heading in ("trials", "active", "waiting", "stopped", "done", "failed", "candidates",
                     "replicates", "best NSE (val.)", "seconds"):  # fmt: skip
         table.add_column(heading, justify="right")

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from added import add_by_hand
 from small import small_content
 
 from study.data.arrays import StudyArrays, assemble, union
@@ -16,7 +17,7 @@ from study.data.climate import CLIMATE_ATTRIBUTES
 from study.data.features import Inputs
 from study.data.scaling import fit_scaler, stack_scaled, subset
 from study.data.store import open_store
-from study.errors import DataError
+from study.errors import DataError, SpecError
 from study.spec import StudySpec, parse_spec
 
 INPUTS = Inputs(dynamic=("prcp", "tmax", "srad", "swe"), static=("p_mean", "frac_snow"))
@@ -191,6 +192,72 @@ def test_an_older_store_says_how_to_get_simulated_snow(store: xr.Dataset) -> Non
 def test_union_keeps_the_order_of_first_appearance() -> None:
     a, b = Inputs(dynamic=("x", "y"), static=()), Inputs(dynamic=("z", "x"), static=("s",))
     assert union([a, b]) == Inputs(dynamic=("x", "y", "z"), static=("s",))
+
+
+def test_union_keeps_the_baseline_that_any_arm_corrects() -> None:
+    plain = Inputs(dynamic=("x",), static=())
+    residual = Inputs(dynamic=("x",), static=(), baseline="q")
+    assert union([plain, residual]).baseline == "q" and union([plain]).baseline is None
+    assert residual.daily == ("x", "q") and plain.daily == ("x",)
+
+
+def test_baseline_is_scaled_as_discharge_and_its_gaps_are_everybodys(
+    synthetic_store: Path, tmp_path: Path
+) -> None:
+    dataset = open_store(add_by_hand(synthetic_store, tmp_path / "store.zarr")).load()
+    dataset["swe"] = dataset["swe"].fillna(0.0)
+    inputs = Inputs(**{**vars(INPUTS), "baseline": "shyft_discharge"})
+    spec = spec_of(data__missing_inputs="mask")
+    whole = assemble(dataset, spec, inputs)
+    days = pd.date_range(whole.first_day, periods=whole.qobs.shape[1])
+    assert whole.baseline is not None
+    back = whole.baseline * whole.scaler.qobs_std + whole.scaler.qobs_mean
+    wanted = dataset["shyft_discharge"].sel(time=days).values
+    np.testing.assert_allclose(back, wanted, rtol=1e-4, atol=1e-5)
+    assert "shyft_discharge" not in whole.scaler.means  # it is no input
+    dataset["shyft_discharge"].values[0, 500] = np.nan
+    gap = assemble(dataset, spec, inputs)
+    lost = np.isfinite(whole.qobs) & ~np.isfinite(gap.qobs)
+    at = 500 - int((days[0] - dataset.indexes["time"][0]).days)
+    assert set(np.flatnonzero(lost.any(axis=0))) == set(range(at, at + spec.training.warmup + 1))
+    assert np.isfinite(gap.baseline).all()
+
+
+# Held-out basins
+
+
+def test_held_out_discharge_is_read_for_test_scores_only(store: xr.Dataset) -> None:
+    ids = [str(b) for b in store["basin"].values]
+    spec = spec_of(data__held_out=ids[:2])
+    arrays = assemble(store, spec, INPUTS, read_test=True)
+    for name, span in arrays.periods.items():
+        there = np.isfinite(arrays.qobs[:, span]).any(axis=1)
+        assert there.tolist() == [(name == "test") == (b in ids[:2]) for b in ids], name
+    assert np.isnan(arrays.qobs_std[:2]).all() and np.isfinite(arrays.qobs_std[2:]).all()
+
+
+def test_nothing_of_a_held_out_basin_is_learned_from(store: xr.Dataset) -> None:
+    """Its discharge, forcing and attributes change; scaler and the others' data do not."""
+    ids = [str(b) for b in store["basin"].values]
+    spec = spec_of(data__held_out=ids[:1])
+    before = assemble(store, spec, INPUTS)
+    changed = store.copy(deep=True)
+    for name in ("qobs", "prcp", "tmax", "swe"):
+        changed[name].values[0] *= 3.0
+    changed["p_mean"].values[0] *= 3.0
+    after = assemble(changed, spec, INPUTS)
+    assert after.scaler == before.scaler
+    assert assemble(changed, spec_of(), INPUTS).scaler != assemble(store, spec_of(), INPUTS).scaler
+    np.testing.assert_array_equal(after.qobs, before.qobs)
+    np.testing.assert_array_equal(after.dynamic[1:], before.dynamic[1:])
+
+
+def test_held_out_basin_that_is_not_there_is_named(store: xr.Dataset) -> None:
+    with pytest.raises(SpecError, match=r"data\.held_out names 99999999"):
+        assemble(store, spec_of(data__held_out=["99999999"]), INPUTS)
+    every = [str(b) for b in store["basin"].values]
+    with pytest.raises(SpecError, match="leave some to train on"):
+        assemble(store, spec_of(data__held_out=every), INPUTS)
 
 
 # Scaling

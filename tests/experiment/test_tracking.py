@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,10 @@ def book(tmp_path_factory: pytest.TempPathFactory) -> Book:
     """A study with failures, trained by nobody and scored with invented numbers."""
     storage = LocalStorage(tmp_path_factory.mktemp("tracked"))
     book = drive(small_spec(), storage, CONDITIONS_ROUGH, failure=sometimes)
-    header = {"spec": book.spec.model_dump(mode="json"), "digests": {"forcing": "0"},
-              "provenance": {"study": "0"}, "event": "study", "time": 1.0}  # fmt: skip
+    shyft = {"stack": "pt_st_k", "crossfit": True, "parameters": {"01013500": {"st.tx": 0.5}}}
+    header = {"event": "study", "time": 1.0, "spec": book.spec.model_dump(mode="json"),
+              "digests": {"forcing": "0"}, "accounts": {"shyft": shyft},
+              "provenance": {"study": "0"}}  # fmt: skip
     book.log.events.insert(0, header)
     book.log.flushed += 1
     for arm in book.arms:
@@ -165,3 +168,17 @@ def test_another_study_of_the_same_name_has_runs_of_its_own(book: Book, tmp_path
         number.append(len(client.search_runs([experiment.experiment_id], max_results=1000)))
     del book.log.events[0]["uid"]
     assert number[1] == 2 * number[0] > 0
+
+
+def test_where_shyfts_series_come_from_is_on_record(
+    book: Book, expected: dict[str, Any], tmp_path: Path
+) -> None:
+    """What is short as tags, parameters of every basin as a file."""
+    tags = expected["study:small"]["tags"]
+    assert tags["study.shyft.stack"] == "pt_st_k" and tags["study.shyft.crossfit"] == "True"
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    projection = Projection(book, uri)
+    projection.catch_up()
+    client = MlflowClient(tracking_uri=uri)
+    path = client.download_artifacts(projection.study_run, "shyft.json", str(tmp_path))
+    assert json.loads(Path(path).read_text())["parameters"] == {"01013500": {"st.tx": 0.5}}

@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from added import add_by_hand
 from inline import InlineStudy
 
 from study.data.store import open_store
-from study.errors import BundleError, InputError, StudyError
+from study.errors import BundleError, DataError, InputError, StudyError
 from study.experiment.book import Book
 from study.experiment.confirm import read_predictions
 from study.experiment.progress import winner_of
@@ -23,6 +24,7 @@ from study.experiment.storage import LocalStorage
 from study.export.bundle import read_bundle
 from study.export.predict import named_period, predict, read_forcing, write_prediction
 from study.export.winner import export_arm
+from study.report.evidence import gather
 from study.spec import Period
 
 Finished = tuple[InlineStudy, Book]
@@ -99,6 +101,52 @@ def test_parity(finished: Finished, arm: str, kind: str, tmp_path: Path) -> None
             )
         mean = found["qsim_members"].values.mean(axis=0)
         np.testing.assert_allclose(found["qsim"].values, mean, rtol=1e-6)
+
+
+SHYFT_ARMS = ("lstm-shyft", "lstm-residual", "lstm-shyft-residual")
+
+
+@pytest.fixture(scope="module")
+def with_shyft(synthetic_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """A small study of the levels of `shyft`, with basins held out."""
+    folder = tmp_path_factory.mktemp("with_shyft")
+    basins = [str(b) for b in open_store(synthetic_store)["basin"].values]
+    store = add_by_hand(synthetic_store, folder / "store.zarr", calibrated=basins[1:])
+    study = InlineStudy(store=store, storage=LocalStorage(folder / "small"))
+    factors = {"model": ["lstm"], "shyft": ["input", "residual", "both"]}
+    return study, study.finish(factors=factors, data__held_out=basins[:1])
+
+
+@pytest.mark.parametrize("arm", SHYFT_ARMS)
+def test_parity_of_what_shyft_gives(with_shyft: Finished, arm: str, tmp_path: Path) -> None:
+    """Inputs and corrected discharge come from the forcing file, as on the platform."""
+    study, book = with_shyft
+    export_arm(book, study.storage, arm, tmp_path / "bundle")
+    read = read_bundle(tmp_path / "bundle")
+    assert (read.manifest.baseline is not None) == ("residual" in arm)
+    found = predict(read, read_forcing(study.store), named_period(read, "test"))
+    for member, job in enumerate(book.replicates(arm)):
+        expected = read_predictions(study.storage, job.key)["test"]
+        np.testing.assert_allclose(
+            found["qsim_members"].values[member], expected, rtol=1e-6, atol=1e-5
+        )
+
+
+def test_the_discharge_to_correct_is_asked_for(with_shyft: Finished, tmp_path: Path) -> None:
+    study, book = with_shyft
+    export_arm(book, study.storage, "lstm-residual", tmp_path / "bundle")
+    read = read_bundle(tmp_path / "bundle")
+    source = as_netcdf(study.store, tmp_path / "forcing.nc", ["prcp", "tmax", "srad"])
+    with pytest.raises(DataError, match=r"no input `shyft_discharge` \(mm/d\); the model needs"):
+        predict(read, read_forcing(source), named_period(read, "test"))
+
+
+def test_only_held_out_basins_are_scored_on_test_days(with_shyft: Finished) -> None:
+    study, book = with_shyft
+    period = gather(book, study.storage).periods
+    scored = {name: np.isfinite(p.nse("lstm-shyft")[0]) for name, p in period.items()}
+    assert scored["test"].tolist() == [True, False, False, False, False, False]
+    assert scored["validation"].tolist() == [False, True, True, True, True, True]
 
 
 def test_the_winner_is_the_best_on_validation(finished: Finished) -> None:
