@@ -53,6 +53,7 @@ def test_yaml_switches_are_levels_and_small_numbers_numbers(tmp_path: Path) -> N
         "low": 1e-4,
         "high": 1e-2,
         "log": False,
+        "when": {},
     }
 
 
@@ -234,3 +235,39 @@ def test_held_out_basins_need_test_days() -> None:
     periods = {"train": "1981-10-01:1983-09-30", "validation": "1983-10-01:1985-09-30"}
     with pytest.raises(SpecError, match=r"add periods\.test"):
         small_spec(data__periods=periods, data__held_out=["01013500"])
+
+
+@pytest.mark.parametrize(
+    ("choice", "says"),
+    [
+        (
+            {"low": 0.0, "high": 0.5, "when": {"modle": "lstm"}},
+            "names the factor `modle`",
+        ),
+        ({"low": 0.0, "high": 0.5, "when": {"snow": "simulated"}}, "level `simulated` of `snow`"),
+        ({"choices": [0.1], "when": {"snow": "off"}}, "at least 2 entries"),
+        ({"choices": [0.1, 2.0], "when": {"snow": "off"}}, "must be below 1"),
+        ({"choices": [0.1, 0.2], "whem": {"snow": "off"}}, "did you mean `when`"),
+    ],
+)
+def test_conditions_that_cannot_be_are_refused(choice: dict[str, Any], says: str) -> None:
+    with pytest.raises(SpecError, match=says):
+        small_spec(search__space={"dropout": choice})
+
+
+def test_a_condition_that_no_arm_meets_is_refused() -> None:
+    choice = {"low": 0.0, "high": 0.5, "when": {"model": "ealstm", "statics": "off"}}
+    with pytest.raises(SpecError, match=r"dropout.when is true of no arm"):
+        small_spec(
+            search__space={"dropout": choice},
+            factors={"model": ["lstm", "ealstm"], "statics": ["on", "off"]},
+            exclude=[{"model": "ealstm", "statics": "off"}],
+        )
+
+
+def test_conditions_are_levels_one_or_several() -> None:
+    space = {"dropout": {"choices": [0.1, 0.2], "when": {"snow": False}}}
+    spec = small_spec(search__space=space)
+    assert set(spec.search.space_of({"snow": "off"})) == {"dropout"}
+    assert spec.search.space_of({"snow": "observed"}) == {}
+    assert parse_spec(spec.model_dump(mode="json"), "again") == spec

@@ -52,6 +52,12 @@ class StudyArrays:
         start = pd.Timestamp(self.first_day) + pd.Timedelta(days=span.start)
         return pd.date_range(start, periods=span.stop - span.start)
 
+    @property
+    def num_bytes(self) -> int:
+        """Of all that a model's device holds."""
+        baseline = 0 if self.baseline is None else self.baseline.nbytes
+        return self.dynamic.nbytes + self.static.nbytes + self.qobs.nbytes + baseline
+
     def observed(self, period: str) -> np.ndarray:
         """(basin, day) discharge of the period's scored days, mm/d."""
         return self.qobs[:, self.periods[period]]

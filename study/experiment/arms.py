@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,8 @@ class Arm:
     levels: Mapping[str, str]
     """Factor -> level."""
     inputs: Inputs
+    repeat: int = 0
+    """Number of the search: 0 is the study's own, others repeat it with other seeds."""
 
     @property
     def model(self) -> str:
@@ -55,11 +57,22 @@ class Contrast:
 
 
 def expand(spec: StudySpec) -> tuple[Arm, ...]:
-    """All arms of a study, in the order of its factors' levels."""
+    """All arms of a study, in the order of its factors' levels; then their repeats."""
     return tuple(
-        Arm(name=_name(spec, levels), levels=levels, inputs=inputs_of(levels, spec.data))
+        Arm(
+            name=_name(spec, levels) + (f"~{repeat}" if repeat else ""),
+            levels=levels,
+            inputs=inputs_of(levels, spec.data),
+            repeat=repeat,
+        )
+        for repeat in range(spec.search.repeats)
         for levels in spec.combinations()
     )
+
+
+def compared(arms: Iterable[Arm]) -> tuple[Arm, ...]:
+    """The arms that contrasts speak of: no repeats."""
+    return tuple(arm for arm in arms if arm.repeat == 0)
 
 
 def all_inputs(arms: tuple[Arm, ...]) -> Inputs:
@@ -74,6 +87,7 @@ def declared_contrasts(spec: StudySpec, arms: tuple[Arm, ...]) -> tuple[Contrast
     Raises:
         SpecError: A contrast names no arm.
     """
+    arms = compared(arms)
     found: dict[tuple[str, str], Contrast] = {}
     for declared in spec.contrasts or _default_contrasts(spec, arms):
         if isinstance(declared.a, dict) and isinstance(declared.b, dict):

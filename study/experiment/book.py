@@ -93,7 +93,8 @@ class Book(Ledger):
             if cohort < search.cohorts and (cohort == 0 or self.cohort_closed(arm, cohort - 1)):
                 earlier = range(cohort * search.cohort_size)
                 past = [self._outcome(JobKey(arm, "search", i, 0)) for i in earlier]
-                return self._ask(JobKey(arm, "search", index, 0), sample(search, arm, index, past))
+                drawn = sample(search, self.arms[arm], index, past)
+                return self._ask(JobKey(arm, "search", index, 0), drawn)
         return None
 
     def _ask_confirmation(self) -> Job | None:

@@ -61,7 +61,11 @@ class Job:
     @property
     def seconds(self) -> float:
         """Training time charged to the job."""
-        return float(sum(r["seconds"] for r in self.reports.values()))
+        return self.seconds_until(self.epochs)
+
+    def seconds_until(self, epoch: int) -> float:
+        """Training time of the epochs up to this one."""
+        return float(sum(r["seconds"] for e, r in self.reports.items() if e <= epoch))
 
 
 def training_seed(spec: StudySpec, key: JobKey) -> int:

@@ -47,9 +47,8 @@ def timed_epoch(prepared: Prepared) -> float:
     spec = prepared.spec
     torch.set_num_threads(spec.resources.threads)
     data = DeviceData(prepared.arrays)
-    hyperparameters = typical(spec.search)
     started = time.perf_counter()
     for arm in prepared.arms:
         key = JobKey(arm.name, "search", 0, 0)
-        make_trainer(spec, arm, data, key, hyperparameters).run_epoch()
+        make_trainer(spec, arm, data, key, typical(spec.search, arm)).run_epoch()
     return (time.perf_counter() - started) / len(prepared.arms)

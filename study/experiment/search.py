@@ -20,8 +20,9 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from study.experiment.arms import Arm
 from study.seeding import derive, generator
-from study.spec import RangeSpec, SearchSpec, TrainingSpec
+from study.spec import Choice, OptionsSpec, RangeSpec, SearchSpec, TrainingSpec
 
 Hyperparameters = dict[str, Any]
 
@@ -37,39 +38,48 @@ class Outcome:
     """Reached the epoch cap."""
 
 
-def sample(search: SearchSpec, arm: str, index: int, history: Sequence[Outcome]) -> Hyperparameters:
+def sample(search: SearchSpec, arm: Arm, index: int, history: Sequence[Outcome]) -> Hyperparameters:
     """Hyperparameters of trial `index` of an arm.
 
     Args:
         search: Space, sampler and seed.
-        arm: Name of the arm.
+        arm: The arm.
         index: Number of the trial in its arm.
         history: Trials of the arm's closed cohorts, in order of index.
     """
-    if search.sampler == "tpe" and history and search.space:
-        return _tpe(search, arm, index, history)
-    shares = {name: _share(search, index, name) for name in search.space}
-    return {name: _at(name, search.space[name], share) for name, share in shares.items()}
+    space = search.space_of(arm.levels)
+    seed = seed_of(search, arm)
+    if search.sampler == "tpe" and history and space:
+        return _tpe(space, derive("tpe", seed, arm.name, index), history)
+    return {
+        name: _at(name, choice, _share(search, seed, index, name)) for name, choice in space.items()
+    }
 
 
-def typical(search: SearchSpec) -> Hyperparameters:
-    """The middle of the space, for estimates of cost."""
-    return {name: _at(name, choice, 0.5) for name, choice in search.space.items()}
+def seed_of(search: SearchSpec, arm: Arm) -> int:
+    """The seed of an arm's search; all arms of one repeat share it."""
+    return search.seed if arm.repeat == 0 else derive("repeat", search.seed, arm.repeat)
 
 
-def _share(search: SearchSpec, index: int, name: str) -> float:
+def typical(search: SearchSpec, arm: Arm) -> Hyperparameters:
+    """The middle of an arm's space, for estimates of cost."""
+    return {name: _at(name, choice, 0.5) for name, choice in search.space_of(arm.levels).items()}
+
+
+def _share(search: SearchSpec, seed: int, index: int, name: str) -> float:
     """A number in [0, 1) for one parameter of one trial."""
     if search.sampler == "random":
-        return float(generator("draw", search.seed, index, name).random())
+        return float(generator("draw", seed, index, name).random())
     cohort, member = divmod(index, search.cohort_size)
-    stratified = generator("draw", search.seed, cohort, name)
+    stratified = generator("draw", seed, cohort, name)
     strata = stratified.permutation(search.cohort_size)
     return float((strata[member] + stratified.random(search.cohort_size)[member]) / len(strata))
 
 
-def _at(name: str, choice: RangeSpec | tuple[Any, ...], share: float) -> Any:
-    if isinstance(choice, tuple):
-        return choice[int(share * len(choice))]
+def _at(name: str, choice: Choice, share: float) -> Any:
+    if not isinstance(choice, RangeSpec):
+        options = choice.choices if isinstance(choice, OptionsSpec) else choice
+        return options[int(share * len(options))]
     low, high = choice.low, choice.high
     if _whole(name):
         high += 1
@@ -81,20 +91,20 @@ def _whole(name: str) -> bool:
     return TrainingSpec.model_fields[name].annotation is int
 
 
-def _distribution(name: str, choice: RangeSpec | tuple[Any, ...]) -> BaseDistribution:
-    if isinstance(choice, tuple):
-        return CategoricalDistribution(choice)
+def _distribution(name: str, choice: Choice) -> BaseDistribution:
+    if not isinstance(choice, RangeSpec):
+        return CategoricalDistribution(
+            choice.choices if isinstance(choice, OptionsSpec) else choice
+        )
     if _whole(name):
         return IntDistribution(int(choice.low), int(choice.high), log=choice.log)
     return FloatDistribution(choice.low, choice.high, log=choice.log)
 
 
-def _tpe(search: SearchSpec, arm: str, index: int, history: Sequence[Outcome]) -> Hyperparameters:
+def _tpe(choices: Mapping[str, Choice], seed: int, history: Sequence[Outcome]) -> Hyperparameters:
     """Tree-structured Parzen estimator (Bergstra et al. 2011) on the arm's own history."""
-    space = {name: _distribution(name, choice) for name, choice in search.space.items()}
-    sampler = optuna.samplers.TPESampler(
-        seed=derive("tpe", search.seed, arm, index) % 2**32, n_startup_trials=1
-    )
+    space = {name: _distribution(name, choice) for name, choice in choices.items()}
+    sampler = optuna.samplers.TPESampler(seed=seed % 2**32, n_startup_trials=1)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize", sampler=sampler)
     study.add_trials([_past(outcome, space) for outcome in history])

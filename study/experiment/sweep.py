@@ -30,6 +30,7 @@ from study.data.arrays import StudyArrays
 from study.errors import StudyError
 from study.experiment.book import Book
 from study.experiment.jobs import JobKey
+from study.experiment.limits import check_gpu_share
 from study.experiment.storage import Storage, open_storage
 from study.experiment.trial import RunningJob, Worker
 from study.seeding import derive
@@ -47,11 +48,11 @@ class JobTrainable(tune.Trainable):
         assert shared is not None  # `with_parameters` gives it
         spec = shared["spec"]
         torch.set_num_threads(spec.resources.threads)
-        device = "cuda" if spec.resources.gpus and torch.cuda.is_available() else "cpu"
+        arrays = ray.get(shared["arrays"])
         self.worker = Worker(
             spec=spec,
             arms=shared["arms"],
-            data=DeviceData(ray.get(shared["arrays"]), device),
+            data=DeviceData(arrays, _device(spec.resources, arrays)),
             storage=open_storage(shared["storage"]),
         )
         self.reset_config(config)
@@ -69,10 +70,22 @@ class JobTrainable(tune.Trainable):
                 JobKey.parse(self.config[KEY]),
                 self.config["hyperparameters"],
                 saved=self.config["saved"],
+                spent=self.config["spent"],
             )
         report = self.job.step()
         # As text: Tune flattens nested results on their way to the scheduler.
         return {"report": json.dumps(report), "training_iteration": report["epoch"]}
+
+
+def _device(resources: ResourcesSpec, arrays: StudyArrays) -> str:
+    """Where to train; a share of a GPU is a share of its memory, too."""
+    if not (resources.gpus and torch.cuda.is_available()):
+        return "cpu"
+    if resources.gpus < 1:
+        _, total = torch.cuda.mem_get_info()
+        check_gpu_share(resources.gpus, total=total, needed=arrays.num_bytes)
+        torch.cuda.set_per_process_memory_fraction(resources.gpus)
+    return "cuda"
 
 
 class _Unsaved:
@@ -106,6 +119,7 @@ class BookSearcher(_Unsaved, Searcher):
             KEY: str(job.key),
             "hyperparameters": dict(job.hyperparameters),
             "saved": job.saved,
+            "spent": job.seconds_until(job.saved),
         }
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:

@@ -20,6 +20,7 @@ from study.experiment.jobs import (
     training_seed,
     validation_epochs,
 )
+from study.experiment.limits import check_limits, ended_if_it_hangs, own_memory
 from study.experiment.storage import Storage
 from study.spec import StudySpec
 from study.training import checkpoint
@@ -50,10 +51,17 @@ class RunningJob:
     """A job in the hands of a worker."""
 
     def __init__(
-        self, worker: Worker, key: JobKey, hyperparameters: Mapping[str, Any], *, saved: int
+        self,
+        worker: Worker,
+        key: JobKey,
+        hyperparameters: Mapping[str, Any],
+        *,
+        saved: int,
+        spent: float = 0.0,
     ):
-        """Begin a job, or go on with it after its checkpoint of epoch `saved` (0: none)."""
-        self.worker, self.key = worker, key
+        """Begin a job, or go on with it after its checkpoint of epoch `saved` (0: none), until
+        which it took `spent` seconds."""
+        self.worker, self.key, self.spent = worker, key, spent
         spec, arm = worker.spec, worker.arms[key.arm]
         self.trainer = make_trainer(spec, arm, worker.data, key, hyperparameters)
         self.identity = identity(spec, key, self.trainer.config)
@@ -64,7 +72,18 @@ class RunningJob:
         self._saved = [saved] if saved else []
 
     def step(self) -> dict[str, Any]:
-        """Train one epoch; returns what `Book.report` takes."""
+        """Train one epoch; returns what `Book.report` takes.
+
+        Raises:
+            TrialError: The job diverged, or used more than it may.
+        """
+        with ended_if_it_hangs(self.worker.spec.resources, seconds=self.spent):
+            result = self._step()
+        self.spent += result["seconds"]
+        check_limits(self.worker.spec.resources, seconds=self.spent, memory=own_memory())
+        return result
+
+    def _step(self) -> dict[str, Any]:
         started = time.perf_counter()
         result: dict[str, Any] = {"loss": self.trainer.run_epoch(), "epoch": self.trainer.epoch}
         spec = self.worker.spec

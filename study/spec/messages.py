@@ -11,8 +11,8 @@ from pydantic import BaseModel, ValidationError
 
 from study.spec.base import nearest, shown
 
-FORMS = ("(range)", "(choices)")
-"""Tags of the two forms of a search range: pydantic puts them in places, files do not have them."""
+FORMS = ("(range)", "(choices)", "(options)")
+"""Tags of the forms of a search range: pydantic puts them in places, files do not have them."""
 
 
 def describe(error: ValidationError, root: type[BaseModel]) -> str:

@@ -16,7 +16,10 @@ from study.spec.data import DataSpec
 from study.spec.messages import sentence
 from study.spec.training import (
     PROTOCOL_FIELDS,
+    Choice,
+    Conditional,
     ConfirmationSpec,
+    RangeSpec,
     ResourcesSpec,
     SearchSpec,
     TrainingSpec,
@@ -30,6 +33,9 @@ CANONICAL_FACTORS: Mapping[str, tuple[str, ...]] = {
 }
 """Factors that say what a model is and what it sees; the first level is the one taken when a
 spec does not name the factor. Any other factor is a field of `TrainingSpec`."""
+
+DECIDING_RESOURCES = ("gpus", "threads", "trial_seconds", "memory_gb")
+"""Resources that results depend on."""
 
 MOST_ARMS = 1000
 """More combinations of levels than this are a slip, not a study."""
@@ -134,14 +140,23 @@ class StudySpec(SpecModel):
         for name, choice in self.search.space.items():
             if name in self.factors:
                 raise ValueError(f"`{name}` is a factor and in search.space; it can be one only")
-            ends = choice if isinstance(choice, tuple) else (choice.low, choice.high)
-            for end in ends:
+            for end in _ends(choice):
                 _check_field(name, end, "search.space")
+            if not isinstance(choice, tuple):
+                self._check_condition(name, choice)
         for where, rules in (("exclude", self.exclude), ("contrasts", self._named_arms())):
             for rule in rules:
                 self._check_levels(where, rule)
         self._check_arms()
         return self
+
+    def _check_condition(self, name: str, choice: Conditional) -> None:
+        where = f"search.space.{name}.when"
+        for factor, levels in choice.when.items():
+            for level in levels:
+                self._check_levels(where, {factor: level})
+        if not any(choice.exists_for(arm) for arm in self.combinations()):
+            raise ValueError(f"{where} is true of no arm; correct it, or remove `{name}`")
 
     def combinations(self) -> list[dict[str, str]]:
         """Factor -> level of every arm, in the order of the factors' levels."""
@@ -206,13 +221,20 @@ class StudySpec(SpecModel):
         """What must stay the same when a study goes on: all but what may grow, or is no matter."""
         content = self.model_dump(mode="json")
         del content["question"]
-        content["resources"] = {key: content["resources"][key] for key in ("gpus", "threads")}
+        content["resources"] = {key: content["resources"][key] for key in DECIDING_RESOURCES}
         del content["data"]["store"], content["search"]["cohorts"], content["confirmation"]["seeds"]
         return content
 
     def digest(self) -> str:
         text = json.dumps(self.fixed(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _ends(choice: Choice) -> tuple[Any, ...]:
+    """All choices, or both ends of a range."""
+    if isinstance(choice, RangeSpec):
+        return choice.low, choice.high
+    return choice if isinstance(choice, tuple) else choice.choices
 
 
 def _check_field(name: str, value: Any, where: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -53,7 +54,31 @@ class TrainingSpec(SpecModel):
     window, each with its own warm-up."""
 
 
-class RangeSpec(SpecModel):
+def _levels(value: Any) -> Any:
+    """`{shyft: residual}` and `{snow: off}` as `{shyft: [residual], snow: [off]}`."""
+    if not isinstance(value, dict):
+        return value
+    listed = {factor: v if isinstance(v, list | tuple) else [v] for factor, v in value.items()}
+    words = {True: "on", False: "off"}  # as YAML reads bare ones
+    return {
+        factor: [words[v] if isinstance(v, bool) else v for v in levels]
+        for factor, levels in listed.items()
+    }
+
+
+class Conditional(SpecModel):
+    """A part of the space that not every arm has."""
+
+    when: Annotated[dict[str, tuple[str, ...]], BeforeValidator(_levels)] = Field({})
+    """Factor -> levels: only arms with one of these levels of every factor named have the
+    hyperparameter; the others keep what `training` says. `{model: lstm, snow: [off, observed]}`"""
+
+    def exists_for(self, levels: Mapping[str, str]) -> bool:
+        """Whether the arm with these levels has it."""
+        return all(levels[factor] in among for factor, among in self.when.items())
+
+
+class RangeSpec(Conditional):
     """A numeric range of a hyperparameter, both ends included."""
 
     low: float
@@ -78,6 +103,8 @@ def _one_value(value: Any) -> Any:
 
 
 def _form(value: Any) -> str | None:
+    if isinstance(value, OptionsSpec) or (isinstance(value, dict) and "choices" in value):
+        return "(options)"
     if isinstance(value, dict | RangeSpec):
         return "(range)"
     return "(choices)" if isinstance(value, list | tuple) else None
@@ -85,8 +112,18 @@ def _form(value: Any) -> str | None:
 
 Scalar = Annotated[bool | int | float | str, BeforeValidator(_one_value)]
 ChoicesSpec = Annotated[tuple[Scalar, ...], Field(min_length=2)]
+
+
+class OptionsSpec(Conditional):
+    """A list of choices for some arms only: `{choices: [32, 64], when: {model: lstm}}`."""
+
+    choices: ChoicesSpec
+
+
 Choice = Annotated[
-    Annotated[RangeSpec, Tag("(range)")] | Annotated[ChoicesSpec, Tag("(choices)")],
+    Annotated[RangeSpec, Tag("(range)")]
+    | Annotated[OptionsSpec, Tag("(options)")]
+    | Annotated[ChoicesSpec, Tag("(choices)")],
     Discriminator(
         _form,
         custom_error_type="neither",
@@ -98,7 +135,7 @@ Choice = Annotated[
 
 class SearchSpec(SpecModel):
     space: dict[str, Choice] = Field({})
-    """Hyperparameter -> range or list of choices; the same for every arm."""
+    """Hyperparameter -> range or list of choices; the same for every arm that has it (`when`)."""
     sampler: Literal["tpe", "random", "quasirandom"] = "tpe"
     cohorts: int = Field(2, ge=1)
     """Cohorts of each arm; the sampler learns from closed ones."""
@@ -109,6 +146,17 @@ class SearchSpec(SpecModel):
     reduction: int = Field(3, ge=2)
     """A rung keeps one in this many."""
     seed: int = Field(1, ge=0)
+    repeats: int = Field(1, ge=1)
+    """Whole searches of every arm, each with seeds of its own and its own confirmation. The first
+    is the study's; the others tell how much a search's luck decides, and cost as much again."""
+
+    def space_of(self, levels: Mapping[str, str]) -> dict[str, Choice]:
+        """The hyperparameters of the arm with these levels."""
+        return {
+            name: choice
+            for name, choice in self.space.items()
+            if isinstance(choice, tuple) or choice.exists_for(levels)
+        }
 
     @field_validator("rungs")
     @classmethod
@@ -127,11 +175,18 @@ class ConfirmationSpec(SpecModel):
 
 
 class ResourcesSpec(SpecModel):
-    """What one trial reserves. `gpus` and `threads` change the last bits of results."""
+    """What one trial reserves, and what it may use. `gpus` and `threads` change the last bits of
+    results; a limit that is hit makes them depend on the machine."""
 
     cpus: float = Field(1, gt=0)
     gpus: float = Field(0, ge=0)
     threads: int = Field(1, ge=1)
     """Threads of the numerical library in one trial; more than one changes the last bits."""
+    trial_seconds: float | None = Field(None, gt=0)
+    """Training time of one job. One that takes longer fails by its own doing, after the epoch in
+    which it did; one that hangs in an epoch is ended with its worker."""
+    memory_gb: float | None = Field(None, gt=0)
+    """Memory of one worker without what it shares with others (GB of 1e9 bytes, on Linux). A job
+    whose worker holds more after an epoch fails by its own doing."""
     checkpoint_seconds: float = Field(60, gt=0)
     """A trial saves itself at rungs and at least this often."""

@@ -13,10 +13,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from small import small_spec
 
+from study.experiment.arms import Arm, compared, expand
 from study.experiment.search import Outcome, sample, typical
 from study.spec import SearchSpec, TrainingSpec
 
+LSTM, EALSTM = expand(small_spec(factors={"model": ["lstm", "ealstm"]}))
 SPACE: dict[str, Any] = {
     "learning_rate": {"low": 1e-4, "high": 1e-1, "log": True},
     "dropout": {"low": 0.0, "high": 0.5},
@@ -31,7 +34,7 @@ def search(space: Mapping[str, Any] = SPACE, **changes: Any) -> SearchSpec:
     return SearchSpec.model_validate({"space": space, "cohort_size": 8} | changes)
 
 
-def past(spec: SearchSpec, arm: str = "lstm", number: int = 8) -> list[Outcome]:
+def past(spec: SearchSpec, arm: Arm = LSTM, number: int = 8) -> list[Outcome]:
     """A closed cohort in which a low dropout is good."""
     drawn = [sample(spec, arm, i, []) for i in range(number)]
     return [
@@ -46,7 +49,7 @@ def test_arms_share_their_first_draws(sampler: str) -> None:
     """Common random numbers: arms then differ by what they are, not by luck."""
     spec = search(sampler=sampler)
     for index in range(16):
-        assert sample(spec, "lstm", index, []) == sample(spec, "ealstm", index, [])
+        assert sample(spec, LSTM, index, []) == sample(spec, EALSTM, index, [])
 
 
 @pytest.mark.parametrize("sampler", ["random", "quasirandom", "tpe"])
@@ -54,15 +57,15 @@ def test_a_further_parameter_shifts_nobody(sampler: str) -> None:
     narrow = {name: SPACE[name] for name in ("dropout", "hidden_size", "loss")}
     reordered = dict(sorted(SPACE.items()))
     for index in range(16):
-        few = sample(search(narrow, sampler=sampler), "lstm", index, [])
-        many = sample(search(reordered, sampler=sampler), "lstm", index, [])
+        few = sample(search(narrow, sampler=sampler), LSTM, index, [])
+        many = sample(search(reordered, sampler=sampler), LSTM, index, [])
         assert few.items() <= many.items()
 
 
 @pytest.mark.parametrize("sampler", ["random", "quasirandom"])
 def test_draws_depend_on_seed_and_index(sampler: str) -> None:
     drawn = [
-        sample(search(sampler=sampler, seed=seed), "lstm", index, [])["learning_rate"]
+        sample(search(sampler=sampler, seed=seed), LSTM, index, [])["learning_rate"]
         for seed in (1, 2)
         for index in range(50)
     ]
@@ -74,7 +77,7 @@ def test_values_lie_in_the_space_and_are_what_training_takes(sampler: str) -> No
     spec = search(sampler=sampler)
     history = past(spec) if sampler == "tpe" else []
     for index in range(8, 40):
-        drawn = sample(spec, "lstm", index, history)
+        drawn = sample(spec, LSTM, index, history)
         assert set(drawn) == set(SPACE)
         assert drawn == json.loads(json.dumps(drawn))  # as the event log gives it back
         for name in ("hidden_size", "batch_size"):
@@ -88,7 +91,7 @@ def test_values_lie_in_the_space_and_are_what_training_takes(sampler: str) -> No
 def test_quasirandom_fills_every_stratum_of_a_cohort() -> None:
     spec = search(sampler="quasirandom", cohort_size=9)
     for cohort in range(3):
-        drawn = [sample(spec, "lstm", 9 * cohort + i, []) for i in range(9)]
+        drawn = [sample(spec, LSTM, 9 * cohort + i, []) for i in range(9)]
         shares = [math.log(d["learning_rate"] / 1e-4) / math.log(1e3) for d in drawn]
         assert sorted(int(9 * share) for share in shares) == list(range(9))
         decays = [d["weight_decay"] for d in drawn]
@@ -97,7 +100,7 @@ def test_quasirandom_fills_every_stratum_of_a_cohort() -> None:
 
 def test_random_covers_the_space() -> None:
     spec = search(sampler="random")
-    drawn = [sample(spec, "lstm", i, []) for i in range(2000)]
+    drawn = [sample(spec, LSTM, i, []) for i in range(2000)]
     rates = np.log10([d["learning_rate"] for d in drawn])
     counts, _ = np.histogram(rates, bins=6, range=(-4, -1))
     assert counts.min() > 2000 / 6 * 0.8
@@ -110,7 +113,7 @@ def test_random_covers_the_space() -> None:
 def test_tpe_learns_from_closed_cohorts() -> None:
     spec = search()
     history = past(spec, number=24)
-    drawn = [sample(spec, "lstm", i, history)["dropout"] for i in range(24, 64)]
+    drawn = [sample(spec, LSTM, i, history)["dropout"] for i in range(24, 64)]
     assert np.median(drawn) < 0.15  # uniform draws: 0.25
 
 
@@ -125,21 +128,22 @@ def test_tpe_learns_from_closed_cohorts() -> None:
 def test_tpe_takes_failures(bad: dict[str, Any]) -> None:
     spec = search()
     failed = [Outcome(hyperparameters=o.hyperparameters, **bad) for o in past(spec)]
-    sample(spec, "lstm", 8, failed)
-    sample(spec, "lstm", 8, past(spec)[:4] + failed[4:])
+    sample(spec, LSTM, 8, failed)
+    sample(spec, LSTM, 8, past(spec)[:4] + failed[4:])
 
 
 REPRODUCE = """
 import json
-from test_search import past, sample, search
-print(json.dumps([hash("dropout"), [sample(search(), "lstm", i, past(search())) for i in (8, 9)]]))
+from test_search import LSTM, past, sample, search
+print(json.dumps([hash("dropout"), [sample(search(), LSTM, i, past(search())) for i in (8, 9)]]))
 """
 
 
 def test_tpe_is_the_same_in_every_process() -> None:
     """Python's string hashes differ between processes, so an order taken from a set would too."""
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONHASHSEED"}
-    environment["PYTHONPATH"] = str(Path(__file__).parent)
+    here = Path(__file__).parent
+    environment["PYTHONPATH"] = f"{here}{os.pathsep}{here.parent}"
     running = [
         subprocess.Popen(
             [sys.executable, "-c", REPRODUCE], stdout=subprocess.PIPE, text=True, env=environment
@@ -148,16 +152,51 @@ def test_tpe_is_the_same_in_every_process() -> None:
     ]
     answers = [json.loads(process.communicate()[0]) for process in running]
     assert len({answer[0] for answer in answers}) == 3, "the processes are alike: proves nothing"
-    here = [sample(search(), "lstm", i, past(search())) for i in (8, 9)]
-    assert all(answer[1] == here for answer in answers)
+    drawn = [sample(search(), LSTM, i, past(search())) for i in (8, 9)]
+    assert all(answer[1] == drawn for answer in answers)
 
 
 def test_typical_is_inside() -> None:
-    middle = typical(search())
+    middle = typical(search(), LSTM)
     assert middle["learning_rate"] == pytest.approx(10**-2.5)
     TrainingSpec.model_validate(middle)
 
 
 def test_no_space_is_no_hyperparameters() -> None:
     outcome = Outcome(hyperparameters={}, scores={3: 0.5}, complete=True)
-    assert sample(search({}), "lstm", 9, [outcome]) == {}
+    assert sample(search({}), LSTM, 9, [outcome]) == {}
+
+
+CONDITIONAL = {
+    **SPACE,
+    "forget_bias": {"low": 0.0, "high": 5.0, "when": {"model": "lstm"}},
+    "optimizer": {"choices": ["adam", "adamw"], "when": {"model": ["ealstm"]}},
+}
+
+
+@pytest.mark.parametrize("sampler", ["random", "quasirandom", "tpe"])
+def test_a_parameter_of_some_arms_shifts_nobodys_draws(sampler: str) -> None:
+    plain, conditional = search(sampler=sampler), search(CONDITIONAL, sampler=sampler)
+    for index in range(8):
+        shared = sample(plain, LSTM, index, [])
+        for arm, own in ((LSTM, "forget_bias"), (EALSTM, "optimizer")):
+            drawn = sample(conditional, arm, index, [])
+            assert {k: v for k, v in drawn.items() if k != own} == shared
+            assert set(drawn) - set(shared) == {own}
+
+
+def test_tpe_learns_an_arms_own_space() -> None:
+    spec = search(CONDITIONAL)
+    for arm, own in ((LSTM, "forget_bias"), (EALSTM, "optimizer")):
+        assert set(sample(spec, arm, 8, past(spec, arm))) == {*SPACE, own}
+        assert set(typical(spec, arm)) == {*SPACE, own}
+
+
+def test_a_repeat_draws_anew_and_the_study_itself_as_before() -> None:
+    levels = {"model": ["lstm", "ealstm"]}
+    arms = expand(small_spec(factors=levels, search__repeats=2))
+    assert [arm.name for arm in arms] == ["lstm", "ealstm", "lstm~1", "ealstm~1"]
+    assert compared(arms) == (LSTM, EALSTM)
+    lstm, ealstm, again, other = (sample(search(), arm, 3, []) for arm in arms)
+    assert lstm == ealstm == sample(search(), LSTM, 3, [])
+    assert again == other and all(again[n] != lstm[n] for n in ("learning_rate", "dropout"))
