@@ -5,7 +5,7 @@ BIN := .venv/bin
 export MLFLOW_DISABLE_TELEMETRY := true
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: demo test slow lint bench neuralhydrology shyft parity clean
+.PHONY: demo test slow chaos lint bench neuralhydrology shyft parity clean
 
 .venv/ready: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -18,10 +18,13 @@ demo: .venv/ready  ## a real small study on synthetic basins whose truth is know
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh search_spaces/demo.sh
 
 test: .venv/ready  ## all tests but the slow ones
-	$(BIN)/pytest -m 'not benchmark and not slow'
+	$(BIN)/pytest -m 'not benchmark and not slow and not chaos'
 
 slow: .venv/ready  ## tests that take a minute and more
 	$(BIN)/pytest -m slow
+
+chaos: .venv/ready  ## a study whose every part is killed, beside one that is left in peace
+	$(BIN)/pytest -m chaos tests/experiment/test_chaos.py
 
 lint: .venv/ready  ## style and types
 	$(BIN)/ruff check .

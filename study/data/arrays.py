@@ -103,13 +103,9 @@ def assemble(
     valid = np.all([np.isfinite(v) for v in series.values()], axis=0)
     if spec.data.missing_inputs == "error":
         _check_inputs(series, store, spec, spans)
-    scored = warmed_up(valid, warmup)
-    qobs = np.full(valid.shape, np.nan, np.float32)
-    for span in (spans[name] for name in read):
-        window = np.asarray(store["qobs"].values[:, span], np.float32)
-        qobs[:, span] = np.where(scored[:, span], window, np.nan)
     taught = np.array([str(b) not in spec.data.held_out for b in store["basin"].values])
-    _hold_out(qobs, taught, spans)
+    wanted = {name: span for name, span in spans.items() if name in read}
+    qobs = _targets(store, warmed_up(valid, warmup), taught, wanted)
     _check_targets(qobs, taught, store, spans)
     train = spans["train"]
     scaler = fit_scaler(
@@ -128,18 +124,23 @@ def assemble(
         else np.nan_to_num(scaler.scale_qobs(series[inputs.baseline])),
         attributes=attributes,
         qobs=qobs,
-        periods={name: span for name, span in spans.items() if name in read},
+        periods=wanted,
         scaler=scaler,
         qobs_std=_spread(qobs[:, train], taught),
     )
 
 
-def _hold_out(qobs: np.ndarray, taught: np.ndarray, spans: dict[str, slice]) -> None:
-    """Take held-out basins' discharge from all periods but test, and with it the others' of test;
-    in place. Nothing changes where all basins are taught."""
-    if not taught.all():
-        for name, span in spans.items():
-            qobs[taught if name == "test" else ~taught, span] = np.nan
+def _targets(
+    store: xr.Dataset, scored: np.ndarray, taught: np.ndarray, spans: dict[str, slice]
+) -> np.ndarray:
+    """(basin, day) discharge of the scored days of these periods, mm/d; else NaN. Where basins are
+    held out, theirs is that of the test period, and that of the test period is theirs."""
+    qobs = np.full(scored.shape, np.nan, np.float32)
+    for name, span in spans.items():
+        rows = ~taught if name == "test" and not taught.all() else taught
+        window = np.asarray(store["qobs"].values[:, span], np.float32)
+        qobs[:, span] = np.where(scored[:, span] & rows[:, None], window, np.nan)
+    return qobs
 
 
 def _spread(qobs: np.ndarray, taught: np.ndarray) -> np.ndarray:

@@ -25,11 +25,13 @@ class Place:
     results: Path
     spec: Path
     store: Path
+    tracking_uri: str | None = None
 
     def command(self, *settings: str) -> list[str]:
         return [
             *(sys.executable, "-m", "study", "run", str(self.spec), "--data", str(self.store)),
             *("--results", str(self.results)),
+            *(("--tracking-uri", self.tracking_uri) if self.tracking_uri else ()),
             *(word for setting in settings for word in ("--set", setting)),
         ]
 
@@ -52,6 +54,26 @@ class Place:
 
     def events(self, kind: str | None = None) -> list[dict[str, Any]]:
         return [e for e in EventLog(self.storage).events if kind in (None, e["event"])]
+
+
+def facts(place: Place) -> dict[str, Any]:
+    """What was decided and found, without times, order and attempts."""
+    decided = {(e["arm"], e["cohort"], e["rung"]): e["go"] for e in place.events("decided")}
+    return {
+        "decided": decided,
+        "selected": {e["arm"]: (e["candidates"], e["trial"]) for e in place.events("selected")},
+        "hyperparameters": {e["key"]: e["hyperparameters"] for e in place.events("asked")},
+        "scores": {
+            (e["key"], e["epoch"]): (e["loss"], e.get("validation"))
+            for e in place.events("reported")
+        },
+        "test": {e["key"]: e["scores"] for e in place.events("evaluated")},
+        "files": {
+            key: place.storage.read(key)
+            for part in ("trials/", "predictions/")
+            for key in place.storage.keys(part)
+        },
+    }
 
 
 def wait_until(true: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> Any:

@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from place import PATIENCE_SECONDS, Place, ray_processes, wait_until
+from place import PATIENCE_SECONDS, Place, facts, ray_processes, wait_until
 from safetensors.numpy import load
 from small import small_content
 
@@ -133,26 +133,6 @@ def _kill_a_worker(place: Place) -> None:
         return bool(place.events("lost"))
 
     wait_until(lost, "a lost job")
-
-
-def facts(place: Place) -> dict[str, Any]:
-    """What was decided and found, without times, order and attempts."""
-    decided = {(e["arm"], e["cohort"], e["rung"]): e["go"] for e in place.events("decided")}
-    return {
-        "decided": decided,
-        "selected": {e["arm"]: (e["candidates"], e["trial"]) for e in place.events("selected")},
-        "hyperparameters": {e["key"]: e["hyperparameters"] for e in place.events("asked")},
-        "scores": {
-            (e["key"], e["epoch"]): (e["loss"], e.get("validation"))
-            for e in place.events("reported")
-        },
-        "test": {e["key"]: e["scores"] for e in place.events("evaluated")},
-        "files": {
-            key: place.storage.read(key)
-            for part in ("trials/", "predictions/")
-            for key in place.storage.keys(part)
-        },
-    }
 
 
 def test_disturbances_change_nothing(calm: Place, rough: Place) -> None:
