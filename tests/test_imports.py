@@ -29,7 +29,7 @@ DOORS = {
     "optuna": {"experiment/search.py"},
     "torch": {"models/", "training/", "evaluation/simulate.py", "experiment/", "export/"},
     "matplotlib": {"report/figures.py"},
-    "typer": {"cli.py"},
+    "typer": {"cli/"},
     "shyft": {"shyft/sidecar.py"},
 }
 """Package -> the files or folders that may import it. Ray's is the sharpest: the rest of the

@@ -142,7 +142,7 @@ class StudySpec(SpecModel):
                 raise ValueError(f"`{name}` is a factor and in search.space; it can be one only")
             for end in _ends(choice):
                 _check_field(name, end, "search.space")
-            if not isinstance(choice, tuple):
+            if not isinstance(choice, tuple) and choice.when:
                 self._check_condition(name, choice)
         for where, rules in (("exclude", self.exclude), ("contrasts", self._named_arms())):
             for rule in rules:
