@@ -179,6 +179,8 @@ def _begin(log: EventLog, prepared: Prepared) -> None:
                 f"name. What differs: {_difference(earlier.fixed(), spec.fixed())}"
             )
         _refuse_shrinking(earlier, spec)
+        if any(e["event"] == "test_read" for e in log.events):
+            _refuse_late_split(earlier, spec)
         if begun[-1]["digests"] != digests:
             differing = [g for g in digests if begun[-1]["digests"].get(g) != digests[g]]
             raise SpecError(
@@ -191,6 +193,16 @@ def _begin(log: EventLog, prepared: Prepared) -> None:
                    accounts=accounts(prepared), provenance=provenance.collect())  # fmt: skip
     log.append(event="launch", **provenance.host(), provenance=provenance.collect())
     log.flush()
+
+
+def _refuse_late_split(earlier: StudySpec, spec: StudySpec) -> None:
+    """Parts of the basins that are chosen with the test scores in sight prove nothing."""
+    if earlier.evidence.split != spec.evidence.split:
+        raise SpecError(
+            f"study {spec.name}: evidence.split was {earlier.evidence.split} when the test period "
+            f"was read, and cannot become {spec.evidence.split}; set it as it was, or give the "
+            "study another name"
+        )
 
 
 def _refuse_shrinking(earlier: StudySpec, spec: StudySpec) -> None:

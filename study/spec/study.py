@@ -223,6 +223,7 @@ class StudySpec(SpecModel):
         del content["question"]
         content["resources"] = {key: content["resources"][key] for key in DECIDING_RESOURCES}
         del content["data"]["store"], content["search"]["cohorts"], content["confirmation"]["seeds"]
+        content["evidence"].pop("split", None)  # until the test is read, see `engine`
         return content
 
     def digest(self) -> str:

@@ -122,3 +122,14 @@ def test_a_reader_writes_nothing(study: InlineStudy) -> None:
     ledger = open_ledger(study.storage)
     assert isinstance(ledger, Ledger) and ledger.trained()
     assert study.storage.keys("") == before
+
+
+def test_parts_of_the_basins_are_named_before_the_test_is_read(study: InlineStudy) -> None:
+    study.train()
+    split = {"evidence": {"repetitions": 200, "split": {"attribute": "frac_snow", "at": 0.3}}}
+    study.finish(**split)
+    other = {"evidence": {"repetitions": 200, "split": {"attribute": "frac_snow", "at": 0.5}}}
+    for late in (other, {}):
+        with pytest.raises(SpecError, match=r"evidence\.split was .* when the test period was read"):
+            study.finish(**late)
+    assert readings(study) == 1
