@@ -23,7 +23,10 @@ FOLDER = Path("model_output", "flow_timeseries")
 ENDING = "_model_output.txt"
 COLUMNS = ("yr", "mnth", "dy", "mod_run")
 """Columns that are read, in lower case."""
-SOURCE = "SAC-SMA and Snow-17 of CAMELS-US, mean over the seeds of their calibration"
+SOURCE = (
+    "SAC-SMA with Snow-17 of CAMELS-US, calibrated on the first 15 years of discharge, "
+    "mean over the seeds of the calibration"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
