@@ -8,6 +8,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date, timedelta
 from pathlib import Path
 
 import yaml
@@ -37,6 +38,20 @@ def discharge_file(root: Path) -> Path:
 
 def swe_file(root: Path) -> Path:
     return root / "swe_uaz" / f"{SECOND}_swe.csv"
+
+
+def output_file(root: Path) -> Path:
+    """SAC-SMA output of the second seed of the second basin; synthetic basins have none, so it and
+    the first seed's are written first."""
+    folder = root / "model_output" / "flow_timeseries" / "daymet" / "01"
+    folder.mkdir(parents=True, exist_ok=True)
+    days = [date(1980, 10, 1) + timedelta(days=i) for i in range(200)]
+    lines = ["YR MNTH DY HR SWE MOD_RUN OBS_RUN", *(f"{d:%Y %m %d} 12 0.0 1.5 2.5" for d in days)]
+    for seed in ("05", "11"):
+        path = folder / f"{SECOND}_{seed}_model_output.txt"
+        if not path.exists():
+            path.write_text("\n".join(lines) + "\n")
+    return path
 
 
 def table_file(root: Path, name: str = "clim") -> Path:
@@ -149,6 +164,24 @@ DATA_CASES = (
          (SECOND, "line 10", "'deep'")),
     Case("snow with another date", edit(swe_file, lambda x: [*x[:9], x[9].replace("-", "/"), *x[10:]]),
          (SECOND, "line 10", "1999-10-01")),
+    Case("SAC-SMA output cut within a line", raw(output_file, lambda b: b[:-3]),
+         (f"{SECOND}_11_model_output.txt", "line 201", "cut off", "fetch")),
+    Case("SAC-SMA output cut after a line", edit(output_file, lambda x: x[:100]),
+         (f"{SECOND}_11_model_output.txt", "1980-10-01 to 1981-01-07", "cut off", "fetch")),
+    Case("SAC-SMA output cut after its header", edit(output_file, lambda x: x[:1]), (SECOND, "holds no day")),
+    Case("SAC-SMA output empty", raw(output_file, lambda b: b""), (SECOND, "is empty")),
+    Case("SAC-SMA output without its column", edit(output_file, lambda x: [x[0].replace("MOD_RUN", "Q"), *x[1:]]),
+         (SECOND, "line 1", "lacks", "`MOD_RUN`")),
+    Case("SAC-SMA output with text", edit(output_file, field(50, 5, "high", " ")), (SECOND, "line 50", "`mod_run`", "'high'")),
+    Case("SAC-SMA output with NaN", edit(output_file, field(50, 5, "NaN", " ")), (SECOND, "line 50", "`mod_run`", "'NaN'")),
+    Case("SAC-SMA output line short", edit(output_file, lambda x: [*x[:60], x[60][:14] + "\n", *x[61:]]),
+         (SECOND, "line 61", "fields")),
+    Case("SAC-SMA output with a day twice", edit(output_file, repeat_line), (SECOND, "line 101", "again")),
+    Case("SAC-SMA output with a day missing", edit(output_file, drop_line), (SECOND, "line 101", "missing")),
+    Case("SAC-SMA output not sorted", edit(output_file, swap_lines), (SECOND, "line 101", "sort")),
+    Case("SAC-SMA output with a latin-1 byte", raw(output_file, latin1), (SECOND, "0xe9")),
+    Case("SAC-SMA output of a seed twice", lambda r: shutil.copy(output_file(r), output_file(r).parents[1]),
+         (SECOND, "seed 11", "2 files", "remove")),
     Case("attribute table gone", lambda r: table_file(r).unlink(), ("camels_clim.txt", "cannot be read")),
     Case("attribute table without a basin", edit(table_file, lambda x: [a for a in x if SECOND not in a]),
          ("camels_clim.txt", SECOND, "add it")),

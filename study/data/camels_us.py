@@ -5,7 +5,8 @@ Addor et al. 2017, doi 10.5194/hess-21-5293-2017).
     usgs_streamflow/[<huc>/]<id>_streamflow_qc.txt
     camels_attributes_v2.0/camels_<table>.txt
 
-and, beside it, a folder of basin-mean snow water equivalent, `<id>_swe.csv`.
+where they exist the files of `study.data.sacsma`, and, beside it, a folder of basin-mean snow water
+equivalent, `<id>_swe.csv`.
 
 The forcing products `daymet`, `maurer`, `maurer_extended` and `nldas` differ in the case of their
 column names (`prcp(mm/day)`, `PRCP(mm/day)`), in tabs and spaces, and in the hour a day is stamped
@@ -22,7 +23,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from study.data.text import read_dated, read_lines, read_table, to_days
+from study.data.sacsma import OutputFiles, find_output, read_output
+from study.data.text import on_days, read_dated, read_lines, read_table, to_days
 from study.errors import DataError
 
 FORCING_UNITS = {
@@ -73,6 +75,7 @@ class BasinFiles:
     swe: Path | None
     swe_column: str | None
     """Column to read; the first known one if None."""
+    sacsma: OutputFiles | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +101,8 @@ class BasinRecord:
     """(day,) float32 mm, NaN where missing."""
     swe_column: str | None
     """Column of the file that `swe` was read from."""
+    qsim_sacsma: np.ndarray | None
+    """(day,) float32 mm/d, NaN where missing."""
 
 
 def list_basins(root: Path, forcing: str) -> list[str]:
@@ -113,7 +118,7 @@ def find_files(
     snow: Path | None = None,
     swe_column: str | None = None,
 ) -> list[BasinFiles]:
-    """The files of these basins.
+    """The files of these basins, SAC-SMA output where there is any.
 
     Args:
         root: The CAMELS-US folder.
@@ -125,6 +130,7 @@ def find_files(
     Raises:
         DataError: A basin has no file, or more than one.
     """
+    output = find_output(root, basins, forcing)
     folders = (
         (_forcing_folder(root, forcing), "_forcing_leap.txt"),
         (root / "usgs_streamflow", "_streamflow_qc.txt"),
@@ -141,6 +147,7 @@ def find_files(
                 discharge=found[1],
                 swe=None if snow is None else found[2],
                 swe_column=swe_column,
+                sacsma=output.get(gauge_id),
             )
         )
     return result
@@ -158,7 +165,8 @@ def read_basin(files: BasinFiles) -> BasinRecord:
     swe = column = None
     if files.swe is not None:
         swe_days, values, column = _read_swe(files.swe, files.swe_column)
-        swe = _on_days(days, swe_days, values)
+        swe = on_days(days, swe_days, values)
+    sacsma = None if files.sacsma is None else on_days(days, *read_output(files.sacsma))
     flow_days, flow = _read_discharge(files.discharge, files.gauge_id)
     depth = flow * FT3_IN_M3 * SECONDS_A_DAY * 1000 / area
     return BasinRecord(
@@ -169,9 +177,10 @@ def read_basin(files: BasinFiles) -> BasinRecord:
         area=area,
         days=days,
         forcing=series,
-        qobs=_on_days(days, flow_days, depth),
+        qobs=on_days(days, flow_days, depth),
         swe=swe,
         swe_column=column,
+        qsim_sacsma=sacsma,
     )
 
 
@@ -375,11 +384,3 @@ def _read_swe(path: Path, column: str | None) -> tuple[np.ndarray, np.ndarray, s
             "negative, leave the field empty where there is no value"
         )
     return days, swe, name
-
-
-def _on_days(days: np.ndarray, own: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """A series on other days than its own; NaN where it has none."""
-    result = np.full(len(days), np.nan, np.float32)
-    inside = (own >= days[0]) & (own <= days[-1])
-    result[(own[inside] - days[0]).astype(np.int64)] = values[inside]
-    return result

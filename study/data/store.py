@@ -2,8 +2,8 @@
 
 An `xarray.Dataset` with dims `(basin, time)`, float32; attributes are `(basin,)` variables. Each
 variable carries `units` and the `group` it belongs to (`forcing`, `discharge`, `snow`,
-`snow_simulated`, `attributes`, and what is added later: `shyft`); each group has a digest of its
-values, so that a study can name what it used.
+`snow_simulated`, `attributes`, `sacsma` where CAMELS has its output, and what is added later:
+`shyft`); each group has a digest of its values, so that a study can name what it used.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import pandas as pd
 import xarray as xr
 
 from study import __version__
-from study.data import camels_us
+from study.data import camels_us, sacsma
 from study.data.groups import read_groups
 from study.data.snow import DEGREE_DAY_FACTOR, THRESHOLD, degree_day_swe
 from study.errors import DataError
@@ -69,9 +69,10 @@ def build_camels_us(
     _refuse_repeated(ids)
     files = camels_us.find_files(root, ids, forcing=forcing, snow=snow, swe_column=snow_column)
     attributes = camels_us.read_attributes(root, ids)
+    product = next((f.sacsma.product for f in files if f.sacsma), None)
     series: BasinSeries | None = None
     for row, record in enumerate(_spread(camels_us.read_basin, files)):
-        series = series or BasinSeries(record, len(ids))
+        series = series or BasinSeries(record, len(ids), product)
         series.put(row, record)
         progress(row + 1, len(ids))
     assert series is not None
@@ -85,9 +86,14 @@ def build_camels_us(
 class BasinSeries:
     """The daily series of all basins, filled as they are read; only one copy is ever held."""
 
-    def __init__(self, first: camels_us.BasinRecord, num_basins: int) -> None:
+    def __init__(
+        self, first: camels_us.BasinRecord, num_basins: int, sacsma_product: str | None
+    ) -> None:
         self.first = first
-        names = [*first.forcing, "qobs", "swe_simulated", *([] if first.swe is None else ["swe"])]
+        self.sacsma_product = sacsma_product
+        names = [*first.forcing, "qobs", "swe_simulated"]
+        names += [] if first.swe is None else ["swe"]
+        names += [] if sacsma_product is None else ["qsim_sacsma"]
         shape = (num_basins, len(first.days))
         self.values = {name: np.full(shape, np.nan, np.float32) for name in names}
         self.area = np.zeros(num_basins)
@@ -107,6 +113,8 @@ class BasinSeries:
         )
         if record.swe is not None:
             self.values["swe"][row] = record.swe
+        if record.qsim_sacsma is not None:
+            self.values["qsim_sacsma"][row] = record.qsim_sacsma
         self.area[row] = record.area
 
     def _check_same_kind(self, record: camels_us.BasinRecord) -> None:
@@ -149,6 +157,9 @@ class BasinSeries:
             return {"units": "mm/d", "group": "discharge"}
         if name == "swe":
             return {"units": "mm", "group": "snow", "column": str(self.first.swe_column)}
+        if name == "qsim_sacsma":
+            origin = {"product": str(self.sacsma_product), "source": sacsma.SOURCE}
+            return {"units": "mm/d", "group": "sacsma", **origin}
         model = f"degree-day model, {DEGREE_DAY_FACTOR} mm/degC/d above {THRESHOLD} degC"
         return {"units": "mm", "group": "snow_simulated", "source": model}
 

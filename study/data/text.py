@@ -171,6 +171,23 @@ def check_consecutive(
     raise DataError(f"{path}: line {at + 1 + first_line} {what}")
 
 
+def on_days(days: np.ndarray, own: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """A series on other days than its own; NaN where it has none.
+
+    Args:
+        days: (day,) datetime64[D] wanted, without gaps.
+        own: (own day,) those of the series, in order.
+        values: (own day,)
+
+    Returns:
+        (day,) float32
+    """
+    result = np.full(len(days), np.nan, np.float32)
+    inside = (own >= days[0]) & (own <= days[-1])
+    result[(own[inside] - days[0]).astype(np.int64)] = values[inside]
+    return result
+
+
 def read_dated(
     path: Path, column: str | None, choices: Sequence[str], what: str
 ) -> tuple[np.ndarray, np.ndarray, str]:

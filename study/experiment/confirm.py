@@ -25,6 +25,8 @@ OBSERVED = "predictions/observed.safetensors"
 BASINS = "predictions/basins.json"
 BASIN_FACTS = ("huc_02", "gauge_name", "gauge_lat", "gauge_lon", "frac_snow", "aridity")
 """What the report tells of a basin beside its scores, where the store has it."""
+REFERENCES = {"shyft": "shyft_discharge", "sacsma": "qsim_sacsma"}
+"""Models that the report sets beside the arms -> their discharge, where the store has it."""
 
 
 def prediction_key(key: JobKey) -> str:
@@ -93,10 +95,10 @@ def _write_observed(arrays: StudyArrays, store: xr.Dataset, storage: Storage) ->
     periods = [p for p in arrays.periods if p != "train"]
     series = {f"qobs.{p}": np.ascontiguousarray(arrays.observed(p)) for p in periods}
     chosen = store.sel(basin=list(arrays.basins))
-    if "swe" in store:
-        for period in periods:
-            swe = chosen["swe"].reindex(time=arrays.days(period)).values
-            series[f"swe.{period}"] = np.ascontiguousarray(swe, np.float32)
+    for name, variable in {"swe": "swe", **REFERENCES}.items():
+        for period in periods if variable in store else ():
+            values = chosen[variable].reindex(time=arrays.days(period)).values
+            series[f"{name}.{period}"] = np.ascontiguousarray(values, np.float32)
     storage.write(OBSERVED, save(series))
     facts = {
         "basins": list(arrays.basins),
@@ -104,8 +106,19 @@ def _write_observed(arrays: StudyArrays, store: xr.Dataset, storage: Storage) ->
         "facts": {n: chosen[n].values.tolist() for n in BASIN_FACTS if n in store},
         "attributes": {n: arrays.attributes[n].tolist() for n in arrays.inputs.static},
         "scaler": vars(arrays.scaler),
+        "references": {n: _described(store, n) for n, v in REFERENCES.items() if v in store},
     }
     storage.write(BASINS, json.dumps(facts).encode())
+
+
+def _described(store: xr.Dataset, reference: str) -> str:
+    """Where a model's discharge comes from, in a line."""
+    if reference == "sacsma":
+        attrs = store[REFERENCES[reference]].attrs
+        return f"{attrs['source']}, forcing {attrs['product']}"
+    about = store.attrs.get("about", {}).get(reference, {})
+    lent = ", with the parameters of the most similar other basin" if about.get("donors") else ""
+    return f"Shyft {about.get('stack')}, calibrated on {about.get('train_period')}{lent}"
 
 
 def read_predictions(storage: Storage, key: JobKey) -> dict[str, np.ndarray]:

@@ -20,7 +20,7 @@ from study.experiment.ledger import Ledger
 from study.experiment.progress import winner_of
 from study.experiment.storage import Storage
 from study.report import figures
-from study.report.evidence import Evidence, Period, gather, summary
+from study.report.evidence import Evidence, Period, gather, reference_summary, summary
 from study.report.statistics import Effect, arm_interval, holm, paired_effect
 from study.seeding import derive
 
@@ -43,6 +43,7 @@ def build_report(book: Ledger, evidence: Evidence, effects: Mapping[str, Effect]
         "test_reads": book.test_reads,
         "exploratory": evidence.verdict_period == "validation" or book.test_reads > 1,
         "arms": arms,
+        "references": _references(evidence, winner_of(book)),
         "failed_arms": [name for name in book.arms if name not in evidence.arms],
         "contrasts": [
             {"name": name, "a": pairs[name].a, "b": pairs[name].b, **vars(effect), "p_holm": p}
@@ -105,6 +106,20 @@ def _arm(book: Ledger, evidence: Evidence, name: str) -> dict[str, Any]:
     }
 
 
+def _references(evidence: Evidence, winner: str) -> list[dict[str, Any]]:
+    """Models to compare with, scored on the arms' basins and days."""
+    result: list[dict[str, Any]] = []
+    for name, about in evidence.references.items():
+        scores = {
+            period_name: reference_summary(period, name, winner)
+            for period_name, period in evidence.periods.items()
+        }
+        result.append(
+            {"reference": name, "about": about, "validation": None, "test": None, **scores}
+        )
+    return result
+
+
 def write_report(book: Ledger, storage: Storage, out: Path) -> dict[str, Any]:
     """Write `report.json`, the tables as CSV and the figures as PNG into a folder.
 
@@ -157,6 +172,14 @@ def _without_nan(value: Any) -> Any:
 def _write_tables(report: dict[str, Any], evidence: Evidence, out: Path) -> None:
     pd.json_normalize(report["arms"]).to_csv(out / "arms.csv", index=False)
     pd.DataFrame(report["contrasts"]).to_csv(out / "contrasts.csv", index=False)
+    references = [
+        {"reference": reference["reference"], "period": period, **reference[period]}
+        for reference in report["references"]
+        for period in ("validation", "test")
+        if reference[period] is not None
+    ]
+    if references:
+        pd.DataFrame(references).to_csv(out / "references.csv", index=False)
     rows = [
         pd.DataFrame({"period": name, "arm": arm, "seed": number, "gauge_id": evidence.basins}
                      | {metric: values[row] for metric, values in metrics.items()})
@@ -177,7 +200,8 @@ def _write_figures(
     name = evidence.verdict_period
     period = evidence.periods[name]
     scores = {arm: period.nse(arm) for arm in evidence.arms}
-    figures.save(figures.nse_cdf(scores, period=name), out / "nse_cdf.png")
+    cdf = figures.nse_cdf(scores, references=period.complete_references(), period=name)
+    figures.save(cdf, out / "nse_cdf.png")
     margin = book.spec.evidence.equivalence
     if effects:
         forest = figures.differences(effects, margin=margin, period=name)

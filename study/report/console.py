@@ -21,8 +21,11 @@ VERDICT_STYLES = {"better": "green", "worse": "red", "equivalent": "blue"}
 
 
 def show_report(report: dict[str, Any], console: Console) -> None:
-    """Print arms and contrasts."""
+    """Print arms, models to compare with, and contrasts."""
     console.print(_arms_table(report))
+    compared = [r for r in report["references"] if r[report["period"]] is not None]
+    if compared:
+        console.print(_references_table(compared, report["period"]))
     if report["contrasts"]:
         console.print(_contrast_table(report))
     notes = [f"winner, chosen on validation: {report['winner']}"]
@@ -30,6 +33,7 @@ def show_report(report: dict[str, Any], console: Console) -> None:
         notes.append("no test period: effects are on validation, which also chose the networks")
     elif report["test_reads"] > 1:
         notes.append(f"the test period was read {report['test_reads']} times: exploratory")
+    notes += [f"{r['reference']}: {r['about']}" for r in compared]
     notes += [f"no trial of arm {arm} could be trained" for arm in report["failed_arms"]]
     if report["failures"]:
         notes.append(f"{len(report['failures'])} jobs failed; see report.json")
@@ -78,6 +82,26 @@ def _arms_table(report: dict[str, Any]) -> Table:
             str(arm["epochs"]),
             f"{arm['seconds']:.0f}",
             style="bold" if arm["arm"] == report["winner"] else None,
+        )
+    return table
+
+
+def _references_table(references: list[dict[str, Any]], period: str) -> Table:
+    table = Table(title=f"models to compare with, {period} period", title_justify="left")
+    table.add_column("model")
+    for heading in ("NSE median", "NSE mean", "KGE median", "NSE < 0", "basins",
+                    "winner on these basins"):  # fmt: skip
+        table.add_column(heading, justify="right")
+    for reference in references:
+        scores = reference[period]
+        table.add_row(
+            reference["reference"],
+            f"{scores['nse_median']:.3f}",
+            f"{scores['nse_mean']:.3f}",
+            f"{scores['kge_median']:.3f}",
+            f"{scores['share_nse_below_0']:.1%}",
+            str(scores["basins"]),
+            f"{scores['winner_nse_median']:.3f}",
         )
     return table
 

@@ -6,7 +6,7 @@ Design"; Wong 2011, doi:10.1038/nmeth.1618), told apart with every common colour
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import zip_longest
+from itertools import cycle, zip_longest
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -28,6 +28,10 @@ Dates: TypeAlias = npt.NDArray[np.datetime64]
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 LINES = ("-", "--", ":", "-.")
 INK, GREY, FAINT, SNOW = "#222222", "#8C8C8C", "#E6E6E6", "#B9DCF2"
+REFERENCE_LINES: tuple[dict[str, Any], ...] = (
+    {"color": INK, "linestyle": (0, (5, 2))},
+    {"color": "#777777", "linestyle": (0, (2, 1.2))},
+)
 VERDICT_COLOURS: dict[Verdict, str] = {
     "better": "#0072B2",
     "worse": "#D55E00",
@@ -64,14 +68,17 @@ styled = mpl.rc_context(
 
 
 @styled
-def nse_cdf(scores: Mapping[str, Floats], *, period: str) -> Figure:
-    """Distribution of the basins' NSE, one curve an arm.
+def nse_cdf(
+    scores: Mapping[str, Floats], *, references: Mapping[str, Floats] | None = None, period: str
+) -> Figure:
+    """Distribution of the basins' NSE, one curve an arm and one a model to compare with.
 
     Scores are sorted within each seed; the curve is the median over seeds of the sorted scores,
     the band their range. The axis ends at -0.2; the legend states the share of basins below.
 
     Args:
         scores: For every arm `(seed, basin)` NSE; basins with a NaN are left out.
+        references: For every model to compare with `(basin,)` NSE; thin dashed lines.
         period: What the scores belong to, "test" or "validation".
     """
     start = -0.2
@@ -88,9 +95,15 @@ def nse_cdf(scores: Mapping[str, Floats], *, period: str) -> Figure:
             share, ordered.min(axis=0), ordered.max(axis=0), color=_colour(number), alpha=0.15, lw=0
         )
         lines += axes.plot(curve, share, **_line(number))
+    for look, nse in zip(cycle(REFERENCE_LINES), (references or {}).values()):
+        ordered = np.sort(nse[~np.isnan(nse)])
+        medians.append(f"{np.median(ordered):.3f}")
+        below.append(f"{np.mean(ordered < start):.1%}")
+        lines += axes.plot(ordered, _ranks(ordered.size), linewidth=1.0, **look)
     axes.set(xlim=(start, 1), ylim=(0, 1), xlabel=f"NSE, {period} period", ylabel="share of basins")
     axes.axhline(0.5, color=GREY, linewidth=0.6, linestyle=(0, (4, 4)), zorder=0)
-    columns = {"arm": list(scores), "median NSE": medians, f"below −{-start:g}": below}
+    names = [*scores, *(references or {})]
+    columns = {"arm": names, "median NSE": medians, f"below −{-start:g}": below}
     _legend_table(axes, lines, columns)
     return figure
 

@@ -19,6 +19,7 @@ from study.data.camels_us import (
     read_attributes,
     read_basin,
 )
+from study.data.sacsma import ENDING, OutputFiles
 from study.errors import DataError
 
 GAUGE = "01013500"
@@ -27,6 +28,7 @@ AREA = 2_303_988_801.0
 SPACES, TABS = "{y} {m:02d} {d:02d} {h}\t", "{y}\t{m}\t{d}\t{h}\t"
 LOWER = "Year\tMnth\tDay\tHr\tdayl(s)\tprcp(mm/day)\tsrad(W/m2)\tswe(mm)\ttmax(C)\ttmin(C)\tvp(Pa)"
 UPPER = "Year Mnth Day Hr\tDayl(s)\tPRCP(mm/day)\tSRAD(W/m2)\tSWE(mm)\tTmax(C)\tTmin(C)\tVp(Pa)"
+OUTPUT = "YR MNTH DY HR SWE MOD_RUN OBS_RUN"
 PRODUCTS = {
     "daymet": ("cida", 12, UPPER.lower().replace("year mnth day hr", "Year Mnth Day Hr"), SPACES),
     "maurer": ("maurer", 12, UPPER, SPACES),
@@ -58,15 +60,22 @@ def write_basin(root: Path, product: str, huc: str = "01", days: int = 40) -> Ba
     forcing = root / "basin_mean_forcing" / product / huc / f"{GAUGE}_lump_{word}_forcing_leap.txt"
     discharge = root / "usgs_streamflow" / huc / f"{GAUGE}_streamflow_qc.txt"
     swe = root / "swe" / f"{GAUGE}_swe.csv"
+    output = root / "model_output" / "flow_timeseries" / product / huc / f"{GAUGE}_05{ENDING}"
     for path, text in (
         (forcing, lines),
         (discharge, [f"{GAUGE} {d:%Y %m %d} {i * 10.0:9.2f} A" for i, d in enumerate(calendar)]),
         (swe, ["date,uaz_swe,snodas_swe", *(f"{d.date()},{i}.5," for i, d in enumerate(calendar))]),
+        (output, [OUTPUT, *(f"{d:%Y %m %d} 12 0 {i}.25 -999" for i, d in enumerate(calendar))]),
     ):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("\n".join(text) + "\n")
     return BasinFiles(
-        gauge_id=GAUGE, forcing=forcing, discharge=discharge, swe=swe, swe_column=None
+        gauge_id=GAUGE,
+        forcing=forcing,
+        discharge=discharge,
+        swe=swe,
+        swe_column=None,
+        sacsma=OutputFiles(product=product, paths=(output,)),
     )
 
 
@@ -120,6 +129,8 @@ def test_files_in_folders_of_regions_or_not(layout: str, tmp_path: Path) -> None
     assert list_basins(tmp_path, "nldas") == [GAUGE]
     (found,) = find_files(tmp_path, [GAUGE], forcing="nldas", snow=tmp_path / "swe")
     assert found.forcing.samefile(files.forcing) and found.discharge.samefile(files.discharge)
+    assert found.sacsma is not None and files.sacsma is not None
+    assert found.sacsma.paths[0].samefile(files.sacsma.paths[0])
 
 
 def test_windows_line_ends(tmp_path: Path) -> None:
@@ -192,14 +203,17 @@ def mutated(content: bytes, kind: str, place: float, piece: bytes) -> bytes:
 @FUZZ
 @given(
     mutations=st.lists(MUTATION, min_size=1, max_size=3),
-    part=st.sampled_from(["forcing", "q", "swe"]),
+    part=st.sampled_from(["forcing", "q", "swe", "sacsma"]),
 )
 def test_a_damaged_file_is_refused_or_read_right(
     mutations: list[tuple[str, float, bytes]], part: str, tmp_path: Path
 ) -> None:
     files = write_basin(tmp_path, "daymet", days=12)
-    path = {"forcing": files.forcing, "q": files.discharge, "swe": files.swe}[part]
-    assert path is not None
+    assert files.swe is not None and files.sacsma is not None
+    (output,) = files.sacsma.paths
+    path = {"forcing": files.forcing, "q": files.discharge, "swe": files.swe, "sacsma": output}[
+        part
+    ]
     content = path.read_bytes()
     for kind, place, piece in mutations:
         content = mutated(content, kind, place, piece)
@@ -228,6 +242,16 @@ def test_a_damaged_file_is_refused_or_read_right(
             wanted = there.get((stamp.year, stamp.month, stamp.day), -1)
             depth = wanted * 0.3048**3 * 86_400_000 / AREA if wanted >= 0 else np.nan
             np.testing.assert_allclose(q, depth, rtol=1e-6)
+    elif part == "sacsma":
+        header, *rows = [line.split() for line in text.split("\n")[:-1]]
+        names = [name.lower() for name in header]
+        at = [names.index(n) for n in ("yr", "mnth", "dy", "mod_run")]
+        runs = {tuple(int(float(r[i])) for i in at[:3]): float(r[at[3]]) for r in rows}
+        assert record.qsim_sacsma is not None
+        for day, run in zip(record.days, record.qsim_sacsma, strict=True):
+            stamp = day.astype(object)
+            wanted = runs.get((stamp.year, stamp.month, stamp.day), -1)
+            np.testing.assert_array_equal(run, np.float32(wanted) if wanted >= 0 else np.nan)
     else:
         assert record.swe is not None and len(record.swe) == 12
         assert not (record.swe < 0).any()

@@ -68,6 +68,22 @@ def test_cdf_states_median_and_share_below_the_axis() -> None:
     assert "test" in axes.get_xlabel()
 
 
+def test_cdf_draws_models_to_compare_with_thin_and_dashed() -> None:
+    scores = np.tile(np.linspace(0.1, 0.9, 9), (3, 1))
+    references = {"shyft": np.linspace(0.0, 0.8, 9), "sacsma": np.array([0.3, -1.0, np.nan])}
+    figure = figures.nse_cdf({"lstm": scores}, references=references, period="test")
+    (axes,) = figure.axes
+    cells = legend_texts(axes)
+    assert cells[:4] == ["arm", "lstm", "shyft", "sacsma"]
+    assert cells[4:8] == ["median NSE", "0.500", "0.400", "-0.350"]
+    assert cells[9:] == ["0.0%", "0.0%", "50.0%"]
+    arm, shyft, sacsma = axes.get_lines()[:3]
+    np.testing.assert_array_equal(shyft.get_xdata(), references["shyft"])
+    np.testing.assert_array_equal(sacsma.get_xdata(), [-1.0, 0.3])
+    assert all(line.is_dashed() for line in (shyft, sacsma)) and not arm.is_dashed()
+    assert max(shyft.get_linewidth(), sacsma.get_linewidth()) < arm.get_linewidth()
+
+
 def test_forest_plot_keeps_the_declared_order() -> None:
     effects = {
         "lstm+snow − lstm": effect(0.02, "better"),
@@ -154,7 +170,8 @@ def test_labels_stay_inside_the_figure(arms: int) -> None:
     discharge = rng.gamma(1, 2, size=(2, 365))
     curves = {arm: [(epochs, 1 - 1 / epochs)] * 3 for arm in tables}
     contrasts = {f"{arm} − lstm+snow+shyft": effect(0.01, "too few seeds") for arm in tables}
-    assert_nothing_clipped(figures.nse_cdf(tables, period="test"))
+    references = {"shyft": tables["lstm"][0] - 0.1, "sacsma": tables["lstm"][0] - 0.2}
+    assert_nothing_clipped(figures.nse_cdf(tables, references=references, period="test"))
     assert_nothing_clipped(figures.learning_curves(curves))
     assert_nothing_clipped(figures.differences(contrasts, margin=0.01, period="validation"))
     sims = dict.fromkeys(tables, discharge)
