@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from study.errors import StudyError
+from study.experiment.arms import compared
 from study.experiment.jobs import CLOSED, rungs_of
 from study.experiment.ledger import Ledger
 from study.spec import StudySpec
@@ -83,7 +84,7 @@ def winner_of(book: Ledger) -> str:
             f"study {book.spec.name} is not finished; go on with `study run`, then export"
         )
     means = {key.arm: mean_scores(book, key.arm) for key in book.evaluations}
-    trained = [arm for arm in book.arms if means.get(arm)]
+    trained = [arm.name for arm in compared(book.arms.values()) if means.get(arm.name)]
     if not trained:
         raise StudyError(f"study {book.spec.name}: no arm could be trained; see `study report`")
     return max(trained, key=lambda arm: means[arm]["validation"]["nse_median"])

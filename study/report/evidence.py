@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from safetensors.numpy import load
 
 from study.errors import StudyError
 from study.evaluation.metrics import all_metrics, kge, nse, share_below_zero
+from study.experiment.arms import compared
 from study.experiment.confirm import BASINS, OBSERVED, REFERENCES, read_predictions
 from study.experiment.jobs import JobKey
 from study.experiment.ledger import Ledger
@@ -63,11 +64,14 @@ class Evidence:
     """`validation`, and `test` if the study read one and it has observations"""
     references: Mapping[str, str]
     """Model to compare with -> where its discharge comes from"""
+    repeats: Mapping[str, tuple[str, ...]]
+    """Arm -> its repeated searches that could be trained, by the names the periods have them"""
 
     @property
     def arms(self) -> tuple[str, ...]:
         """Arms that could be trained."""
-        return tuple(self.periods["validation"].qsim)
+        repeated = {name for names in self.repeats.values() for name in names}
+        return tuple(name for name in self.periods["validation"].qsim if name not in repeated)
 
     @property
     def verdict_period(self) -> str:
@@ -113,7 +117,18 @@ def gather(book: Ledger, storage: Storage) -> Evidence:
         facts=facts,
         periods=periods,
         references=index.get("references", {}),  # results of an earlier version have none
+        repeats=_repeats(book, replicates),
     )
+
+
+def _repeats(book: Ledger, trained: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Arm -> its repeated searches among the trained."""
+    again = [book.arms[name] for name in trained if book.arms[name].repeat]
+    return {
+        arm.name: found
+        for arm in compared(book.arms.values())
+        if (found := tuple(a.name for a in again if a.levels == arm.levels))
+    }
 
 
 def _period(

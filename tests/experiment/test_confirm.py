@@ -130,6 +130,6 @@ def test_parts_of_the_basins_are_named_before_the_test_is_read(study: InlineStud
     study.finish(**split)
     other = {"evidence": {"repetitions": 200, "split": {"attribute": "frac_snow", "at": 0.5}}}
     for late in (other, {}):
-        with pytest.raises(SpecError, match=r"evidence\.split was .* when the test period was read"):
+        with pytest.raises(SpecError, match=r"split was .* when the test period was read"):
             study.finish(**late)
     assert readings(study) == 1

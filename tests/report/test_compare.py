@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from inline import InlineStudy
+from rich.console import Console
 
 from study.errors import InputError, StudyError
 from study.experiment.engine import raise_failure
@@ -136,3 +137,30 @@ def test_a_folder_that_is_no_report_is_not_touched(
     write_report(book, storage, tmp_path / "report")
     write_report(book, storage, tmp_path / "report")  # a report is replaced
     assert {path.name for path in tmp_path.iterdir()} == {"study", "thesis", "report"}
+
+
+def test_repeated_searches_tell_how_far_their_luck_goes(
+    synthetic_store: Path, tmp_path: Path
+) -> None:
+    """They are tuned and confirmed as the arms are, and take no part in contrasts."""
+    book, storage = finished(
+        tmp_path / "study",
+        synthetic_store,
+        search__repeats=2,
+        factors={"snow": ["off", "observed"]},
+    )
+    report = write_report(book, storage, tmp_path / "report")
+    assert [arm["arm"] for arm in report["arms"]] == ["lstm", "lstm-snow"]
+    assert {c[side] for c in report["contrasts"] for side in "ab"} == {"lstm", "lstm-snow"}
+    basins = pd.read_csv(tmp_path / "report" / "basins.csv", dtype={"gauge_id": str})
+    medians = basins[basins["period"] == "test"].groupby(["arm", "seed"])["nse"].median()
+    assert set(medians.index.levels[0]) == {"lstm", "lstm-snow", "lstm~1", "lstm-snow~1"}
+    for found in report["searches"]:
+        expected = [medians[name].mean() for name in (found["arm"], f"{found['arm']}~1")]
+        assert found["nse_median"] == pytest.approx(expected)
+        assert found["std"] == pytest.approx(abs(expected[0] - expected[1]) / 2**0.5)
+        assert found["seed_std"] > 0
+    assert winner_of(book) in ("lstm", "lstm-snow")
+    draws = {a: [dict(j.hyperparameters) for j in book.stage(a, "search")] for a in book.arms}
+    assert draws["lstm"] == draws["lstm-snow"] != draws["lstm~1"] == draws["lstm-snow~1"]
+    show_report(report, Console())
