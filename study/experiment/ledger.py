@@ -30,6 +30,8 @@ class Ledger:
         """Replicate -> its scores on the periods read"""
         self.readings: list[list[str]] = []
         """For every reading of the test period, the replicates it was read with"""
+        self.launched = 0.0
+        """When the latest driver began, in seconds since 1970"""
         self.header: Event = {}
         """The latest `study` event: spec, digests of the data, provenance"""
         self._selected: dict[tuple[str, int], int | None] = {}
@@ -119,6 +121,8 @@ class Ledger:
         key = JobKey.parse(event["key"]) if "key" in event else None
         if kind == "study":
             self.header = event
+        elif kind == "launch":
+            self.launched = event["time"]
         elif key is not None and kind == "asked":
             self.jobs[key] = Job(key=key, hyperparameters=event["hyperparameters"])
             self._open[key] = None

@@ -19,8 +19,20 @@ def progress_of(book: Ledger) -> dict[str, Any]:
         "state": state,
         "jobs": sum(book.status(key) in CLOSED for key in book.jobs),
         "jobs_planned": planned_jobs(book.spec, len(book.arms)),
+        "seconds_left": seconds_left(book),
         "arms": [_arm(book, name) for name in book.arms],
     }
+
+
+def seconds_left(book: Ledger) -> float | None:
+    """How long training will go on at the pace since the latest launch; None while that is not
+    known, or nothing is left to train."""
+    times = [r["time"] for job in book.jobs.values() for r in job.reports.values()]
+    recent = [t for t in times if t > book.launched]
+    if book.trained() or not recent:
+        return None
+    left = planned_epochs(book.spec) * len(book.arms) - len(times)
+    return float(round(max(0, left) * (max(recent) - book.launched) / len(recent), 1))
 
 
 def _arm(book: Ledger, name: str) -> dict[str, Any]:

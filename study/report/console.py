@@ -185,7 +185,9 @@ def status_view(book: Ledger) -> RenderableType:
             "" if best is None else f"{best:.3f}",
             str(arm["seconds"]),
         )
-    line = Text(f"{state['jobs']} of {state['jobs_planned']} jobs closed")
+    left = state["seconds_left"]
+    about = "" if left is None else f", about {max(1, round(left / 60))} minutes of training left"
+    line = Text(f"{state['jobs']} of {state['jobs_planned']} jobs closed{about}")
     return Group(table, line)
 
 

@@ -22,9 +22,16 @@ from simulator import (
 )
 from small import small_spec
 
+from study.experiment.arms import expand
 from study.experiment.book import MAX_LOSSES, Book
+from study.experiment.eventlog import EventLog
 from study.experiment.jobs import JobKey, rungs_of
-from study.experiment.progress import is_finished, planned_epochs, planned_jobs
+from study.experiment.progress import (
+    is_finished,
+    planned_epochs,
+    planned_jobs,
+    seconds_left,
+)
 from study.experiment.storage import LocalStorage
 from study.spec import StudySpec
 
@@ -306,3 +313,20 @@ def test_a_study_that_grows_keeps_what_it_has(new_storage: NewStorage) -> None:
         k: j.hyperparameters for k, j in at_once.jobs.items() if k.stage == "search"
     }
     assert all(len(grown.replicates(arm)) == 5 for arm in grown.arms)
+
+
+def test_time_left_follows_the_pace_since_the_latest_launch(tmp_path: Path) -> None:
+    """20 epochs of an earlier driver do not count towards it: 4 in 8 s are 2 s each."""
+    spec = small_spec(factors={"model": ["lstm"]}, search__sampler="random")
+    book = Book(spec, expand(spec), EventLog(LocalStorage(tmp_path)))
+    assert seconds_left(book) is None
+    job = book.next_job()
+    assert job is not None
+    for number in range(20):
+        job.reports[-number] = {"time": 100.0 + number, "seconds": 1.0}
+    book.apply({"event": "launch", "time": 1000.0})
+    assert seconds_left(book) is None
+    for number in range(4):
+        job.reports[number + 1] = {"time": 1002.0 + 2 * number, "seconds": 1.0}
+    planned = planned_epochs(spec) * len(book.arms)
+    assert seconds_left(book) == (planned - len(job.reports)) * 8.0 / 4
