@@ -319,6 +319,13 @@ SPEC_CASES = (
     SpecCase("contrast of an arm with itself", ("contrasts", "same"), {"contrasts": "[{factor: snow, a: off, b: off}]"}),
     SpecCase("contrast of two forms", ("`contrasts[0]`", "{factor: snow, a: observed, b: off}"), {"contrasts": "[{a: off, b: {snow: off}}]"}),
     SpecCase("contrast side of wrong type", ("`contrasts[0].a`", "level"), {"contrasts": "[{factor: snow, a: [off], b: off}]"}),
+    SpecCase("split by an attribute nobody has", ("evidence.split", "`frac_snwo`", "did you mean `frac_snow`", "data.attributes"),
+             {"evidence": "{split: {attribute: frac_snwo, at: 0.3}}"}),
+    SpecCase("split by an attribute of no arm", ("evidence.split", "`elev_mean`", "data.attributes", "frac_snow or aridity"),
+             {"evidence": "{split: {attribute: elev_mean, at: 900}}"}),
+    SpecCase("split at no place", ("`evidence.split.at` is missing",), {"evidence": "{split: {attribute: frac_snow}}"}),
+    SpecCase("split at a word", ("`evidence.split.at` must be a finite number", "'half'"), {"evidence": "{split: {at: half}}"}),
+    SpecCase("split that is a number", ("`evidence.split` must have keys",), {"evidence": "{split: 0.3}"}),
     SpecCase("ealstm without statics", ("ealstm", "exclude: [{model: ealstm, statics: off}]"), {"factors.statics": "[on, off]"}),
     SpecCase("no arm left", ("exclude leaves no arm",), {"exclude": "[{model: lstm}, {model: ealstm}]"}),
     SpecCase("gauge ids not quoted", ("`data.basins`", "quotes", "01013500"), {"data.basins": "[11013500]"}),
@@ -346,6 +353,8 @@ MISFITS = (
     ("attribute not in the store", ["data.attributes=[p_meen]"], ("`p_meen`", "`p_mean`")),
     ("attribute that is text", ["data.attributes=[gauge_name]"], ("`gauge_name`", "data.attributes")),
     ("basin not in the store", ['data.basins=["01013500"]'], ("01013500", "data.basins")),
+    ("split by an attribute that is text",
+     ["data.attributes=[p_mean, gauge_name]", "evidence.split={attribute: gauge_name, at: 0.3}"], ("`gauge_name`", "evidence.split")),
     ("constant attribute", ["data.attributes=[p_mean, water_frac]"], ("`water_frac`", "data.attributes")),
 )  # fmt: skip
 """Specs that do not fit the store: name, `--set`, what the message names."""

@@ -28,7 +28,7 @@ DOORS = {
     "botocore": {"experiment/storage.py"},
     "optuna": {"experiment/search.py"},
     "torch": {"models/", "training/", "evaluation/simulate.py", "experiment/", "export/"},
-    "matplotlib": {"report/figures.py"},
+    "matplotlib": {"report/figures.py", "report/forest.py"},
     "typer": {"cli.py"},
     "shyft": {"shyft/sidecar.py"},
 }

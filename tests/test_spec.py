@@ -17,6 +17,7 @@ from study.errors import SpecError
 from study.spec import (
     KRATZERT_2019,
     Period,
+    SplitSpec,
     StudySpec,
     TrainingSpec,
     load_spec,
@@ -91,6 +92,25 @@ def test_what_may_grow_is_not_in_the_digest() -> None:
     assert parse_spec(recomputed, "test").digest() != digest
 
 
+def test_a_spec_from_before_there_was_a_split_is_the_same_study() -> None:
+    """So a study begun then goes on; one that is to be split is another."""
+    spec = parse_spec(small_content(), "test")
+    old = spec.model_dump(mode="json")
+    del old["evidence"]["split"]
+    assert parse_spec(old, "begun earlier").fixed() == spec.fixed()
+    split = parse_spec(small_content(evidence__split={"at": 0.3}), "test")
+    assert split.evidence.split == SplitSpec(attribute="frac_snow", at=0.3)
+    assert split.fixed() != spec.fixed()
+
+
+def test_basins_are_split_by_an_attribute_of_the_study_or_by_climate() -> None:
+    for name in ("p_mean", "aridity"):
+        content = small_content(data__attributes=["p_mean"], evidence__split={
+            "attribute": name, "at": 1})  # fmt: skip
+        split = parse_spec(content, "test").evidence.split
+        assert split is not None and split.names == (f"{name} < 1", f"{name} ≥ 1")
+
+
 def test_no_default_breaks_its_own_rule() -> None:
     assert TrainingSpec() == TrainingSpec.model_validate(TrainingSpec().model_dump())
 
@@ -146,6 +166,7 @@ def check_refused_or_round_trips(content: Any) -> None:
 
 FULL = small_content(
     contrasts=[{"factor": "snow", "a": "observed", "b": "off"}],
+    evidence={"split": {"attribute": "frac_snow", "at": 0.3}},
     exclude=[{"model": "lstm", "snow": "simulated"}],
     factors={"model": ["lstm"], "snow": ["off", "simulated", "observed"]},
 )

@@ -18,6 +18,7 @@ from study.experiment.book import Book
 from study.experiment.jobs import Job, JobKey, checkpoint_key, identity
 from study.experiment.storage import Storage
 from study.experiment.trial import make_trainer
+from study.spec import SplitSpec
 from study.training import checkpoint
 from study.training.loop import DeviceData
 
@@ -50,7 +51,7 @@ def confirm(book: Book, store: xr.Dataset, storage: Storage) -> None:
     inputs = all_inputs(tuple(book.arms.values()))
     arrays = assemble(store, spec, inputs, read_test=True)
     data = DeviceData(arrays)
-    _write_observed(arrays, store, storage)
+    _write_observed(arrays, store, spec.evidence.split, storage)
     torch.set_num_threads(spec.resources.threads)
     for job in done:
         if job.key not in book.evaluations:
@@ -90,8 +91,11 @@ def _summary(sim: np.ndarray, obs: np.ndarray) -> dict[str, float] | None:
     }
 
 
-def _write_observed(arrays: StudyArrays, store: xr.Dataset, storage: Storage) -> None:
+def _write_observed(
+    arrays: StudyArrays, store: xr.Dataset, split: SplitSpec | None, storage: Storage
+) -> None:
     """What the report needs of the data, so that it needs no store."""
+    told = dict.fromkeys((*BASIN_FACTS, *([] if split is None else [split.attribute])))
     periods = [p for p in arrays.periods if p != "train"]
     series = {f"qobs.{p}": np.ascontiguousarray(arrays.observed(p)) for p in periods}
     chosen = store.sel(basin=list(arrays.basins))
@@ -103,7 +107,7 @@ def _write_observed(arrays: StudyArrays, store: xr.Dataset, storage: Storage) ->
     facts = {
         "basins": list(arrays.basins),
         "first_days": {p: str(arrays.days(p)[0].date()) for p in periods},
-        "facts": {n: chosen[n].values.tolist() for n in BASIN_FACTS if n in store},
+        "facts": {n: chosen[n].values.tolist() for n in told if n in store},
         "attributes": {n: arrays.attributes[n].tolist() for n in arrays.inputs.static},
         "scaler": vars(arrays.scaler),
         "references": {n: _described(store, n) for n, v in REFERENCES.items() if v in store},

@@ -14,8 +14,8 @@ from typing import Any
 import xarray as xr
 
 from study.data.arrays import StudyArrays, assemble
-from study.data.store import open_store, verify
-from study.errors import InputError, SpecError, StudyError
+from study.data.store import open_store, variables_of, verify
+from study.errors import DataError, InputError, SpecError, StudyError
 from study.experiment import provenance
 from study.experiment.arms import Arm, all_inputs, declared_contrasts, expand
 from study.experiment.book import Book
@@ -24,7 +24,7 @@ from study.experiment.eventlog import EventLog
 from study.experiment.jobs import CLOSED, checkpoint_key, identity
 from study.experiment.ledger import Ledger
 from study.experiment.storage import Storage, only_driver, open_storage
-from study.spec import StudySpec, parse_spec
+from study.spec import StudySpec, nearest, parse_spec
 
 Progress = Callable[[Book], None]
 
@@ -49,8 +49,22 @@ def prepare(spec: StudySpec, store_path: Path | str) -> Prepared:
     declared_contrasts(spec, arms)
     store = open_store(store_path)
     verify(store, store_path)
+    _check_split(store, spec)
     arrays = assemble(store, spec, all_inputs(arms))
     return Prepared(spec=spec, arms=arms, store=store, arrays=arrays)
+
+
+def _check_split(store: xr.Dataset, spec: StudySpec) -> None:
+    """The report needs an attribute that no arm may see."""
+    if spec.evidence.split is None:
+        return
+    name = spec.evidence.split.attribute
+    known = [n for n in variables_of(store, "attributes") if store[n].dtype.kind == "f"]
+    if name not in known:
+        raise DataError(
+            f"the store has no numeric attribute `{name}`{nearest(name, known)}, by which "
+            "evidence.split tells the basins apart; name another, or remove evidence.split"
+        )
 
 
 def study_storage(name: str, results: str) -> Storage:

@@ -19,20 +19,28 @@ from study.experiment.jobs import JobKey
 from study.experiment.ledger import Ledger
 from study.experiment.progress import winner_of
 from study.experiment.storage import Storage
-from study.report import figures
+from study.report import figures, forest
+from study.report.effects import (
+    SIDES,
+    TOLD,
+    Parts,
+    contrast_effects,
+    describe_split,
+    split_effects,
+)
 from study.report.evidence import Evidence, Period, gather, reference_summary, summary
-from study.report.statistics import Effect, arm_interval, holm, paired_effect
+from study.report.statistics import Effect, arm_interval, holm
 from study.seeding import derive
 
 REPORT = "report.json"
 HYDROGRAPHS = 4
 
 
-def build_report(book: Ledger, evidence: Evidence, effects: Mapping[str, Effect]) -> dict[str, Any]:
+def build_report(
+    book: Ledger, evidence: Evidence, effects: Mapping[str, Effect], parts: Mapping[str, Parts]
+) -> dict[str, Any]:
     """The report as plain data: what `study report --json` prints."""
     arms = [_arm(book, evidence, name) for name in evidence.arms]
-    adjusted = holm([e.p_wilcoxon for e in effects.values()])
-    pairs = {c.name: c for c in declared_contrasts(book.spec, tuple(book.arms.values()))}
     return {
         "study": book.spec.name,
         "question": book.spec.question,
@@ -45,10 +53,7 @@ def build_report(book: Ledger, evidence: Evidence, effects: Mapping[str, Effect]
         "arms": arms,
         "references": _references(evidence, winner_of(book)),
         "failed_arms": [name for name in book.arms if name not in evidence.arms],
-        "contrasts": [
-            {"name": name, "a": pairs[name].a, "b": pairs[name].b, **vars(effect), "p_holm": p}
-            for (name, effect), p in zip(effects.items(), adjusted, strict=True)
-        ],
+        "contrasts": _contrasts(book, effects, parts),
         "failures": [
             {"job": str(job.key), "reason": job.failure.strip().splitlines()[-1]}
             for job in book.jobs.values()
@@ -57,21 +62,18 @@ def build_report(book: Ledger, evidence: Evidence, effects: Mapping[str, Effect]
     }
 
 
-def contrast_effects(book: Ledger, evidence: Evidence) -> dict[str, Effect]:
-    """Name of each declared contrast -> its effect on the verdict period."""
-    spec, period = book.spec, evidence.periods[evidence.verdict_period]
-    return {
-        contrast.name: paired_effect(
-            period.nse(contrast.a),
-            period.nse(contrast.b),
-            regions=evidence.regions,
-            margin=spec.evidence.equivalence,
-            repetitions=spec.evidence.repetitions,
-            seed=derive("bootstrap", spec.search.seed, contrast.name),
-        )
-        for contrast in declared_contrasts(spec, tuple(book.arms.values()))
-        if {contrast.a, contrast.b} <= set(evidence.arms)
-    }
+def _contrasts(
+    book: Ledger, effects: Mapping[str, Effect], parts: Mapping[str, Parts]
+) -> list[dict[str, Any]]:
+    """The contrasts as plain data, in either part of the basins if the spec asks for it."""
+    adjusted = holm([e.p_wilcoxon for e in effects.values()])
+    pairs = {c.name: c for c in declared_contrasts(book.spec, tuple(book.arms.values()))}
+    split = book.spec.evidence.split
+    return [
+        {"name": name, "a": pairs[name].a, "b": pairs[name].b, **vars(effect), "p_holm": p}
+        | ({} if split is None else {"split": describe_split(split, parts[name])})
+        for (name, effect), p in zip(effects.items(), adjusted, strict=True)
+    ]
 
 
 def _arm(book: Ledger, evidence: Evidence, name: str) -> dict[str, Any]:
@@ -135,7 +137,8 @@ def write_report(book: Ledger, storage: Storage, out: Path) -> dict[str, Any]:
     _refuse_foreign(out)
     evidence = gather(book, storage)
     effects = contrast_effects(book, evidence)
-    report = build_report(book, evidence, effects)
+    parts = split_effects(book, evidence)
+    report = build_report(book, evidence, effects, parts)
     aside = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}")
     older = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}")
     aside.mkdir(parents=True)
@@ -143,6 +146,7 @@ def write_report(book: Ledger, storage: Storage, out: Path) -> dict[str, Any]:
         (aside / REPORT).write_text(json.dumps(_without_nan(report), indent=1))
         _write_tables(report, evidence, aside)
         _write_figures(book, evidence, report, effects, aside)
+        _write_split_figure(book, evidence, parts, aside)
         if out.exists():
             out.rename(older)
         aside.rename(out)
@@ -171,7 +175,7 @@ def _without_nan(value: Any) -> Any:
 
 def _write_tables(report: dict[str, Any], evidence: Evidence, out: Path) -> None:
     pd.json_normalize(report["arms"]).to_csv(out / "arms.csv", index=False)
-    pd.DataFrame(report["contrasts"]).to_csv(out / "contrasts.csv", index=False)
+    pd.DataFrame(map(_flat, report["contrasts"])).to_csv(out / "contrasts.csv", index=False)
     references = [
         {"reference": reference["reference"], "period": period, **reference[period]}
         for reference in report["references"]
@@ -190,6 +194,17 @@ def _write_tables(report: dict[str, Any], evidence: Evidence, out: Path) -> None
     pd.concat(rows).to_csv(out / "basins.csv", index=False)
 
 
+def _flat(contrast: dict[str, Any]) -> dict[str, Any]:
+    """A contrast as one row; `split.below.low` and so on if it has them."""
+    row = {key: value for key, value in contrast.items() if key != "split"}
+    if "split" not in contrast:
+        return row
+    split = contrast["split"]
+    told = {f"split.{side}.{name}": (split[side] or {}).get(name) for side in SIDES
+            for name in TOLD}  # fmt: skip
+    return {**row, "split.attribute": split["attribute"], "split.at": split["at"], **told}
+
+
 def _write_figures(
     book: Ledger,
     evidence: Evidence,
@@ -204,8 +219,8 @@ def _write_figures(
     figures.save(cdf, out / "nse_cdf.png")
     margin = book.spec.evidence.equivalence
     if effects:
-        forest = figures.differences(effects, margin=margin, period=name)
-        figures.save(forest, out / "differences.png")
+        forest_plot = forest.differences(effects, margin=margin, period=name)
+        figures.save(forest_plot, out / "differences.png")
     curves = {
         arm: [
             (np.array(sorted(job.scores)), np.array([job.scores[e] for e in sorted(job.scores)]))
@@ -228,6 +243,22 @@ def _write_figures(
                 basins=evidence.basins,
             )
             figures.save(figure, out / f"difference_by_snow_{number + 1:02d}.png")
+
+
+def _write_split_figure(
+    book: Ledger, evidence: Evidence, parts: Mapping[str, Parts], out: Path
+) -> None:
+    """The contrasts in either part of the basins, if the spec asks for it."""
+    split = book.spec.evidence.split
+    if split is None or not parts:
+        return
+    figure = forest.differences_by_split(
+        {name: (effects["below"], effects["above"]) for name, effects in parts.items()},
+        names=split.names,
+        margin=book.spec.evidence.equivalence,
+        period=evidence.verdict_period,
+    )
+    figures.save(figure, out / "differences_by_split.png")
 
 
 def _worth_showing(report: dict[str, Any]) -> list[str]:

@@ -16,6 +16,7 @@ from study.experiment.jobs import CLOSED
 from study.experiment.ledger import Ledger
 from study.experiment.progress import is_finished, planned_jobs, progress_of
 from study.shyft.calibration import BasinFeatures
+from study.spec import SplitSpec
 
 VERDICT_STYLES = {"better": "green", "worse": "red", "equivalent": "blue"}
 
@@ -28,6 +29,8 @@ def show_report(report: dict[str, Any], console: Console) -> None:
         console.print(_references_table(compared, report["period"]))
     if report["contrasts"]:
         console.print(_contrast_table(report))
+        if "split" in report["contrasts"][0]:
+            console.print(_split_table(report["contrasts"]))
     notes = [f"winner, chosen on validation: {report['winner']}"]
     if report["period"] == "validation":
         notes.append("no test period: effects are on validation, which also chose the networks")
@@ -123,6 +126,28 @@ def _contrast_table(report: dict[str, Any]) -> Table:
             f"{contrast['p_holm']:.2g}",
             Text(verdict, style=VERDICT_STYLES.get(verdict, "")),
         )
+    return table
+
+
+def _split_table(contrasts: list[dict[str, Any]]) -> Table:
+    """Differences in two parts of the basins, coloured by verdict."""
+    table = Table(title="in which basins", title_justify="left")
+    table.add_column("contrast")
+    first = contrasts[0]["split"]
+    for name in SplitSpec(attribute=first["attribute"], at=first["at"]).names:
+        for heading in (name, "95 %", "basins"):
+            table.add_column(heading, justify="right")
+    for contrast in contrasts:
+        cells: list[Text | str] = []
+        for part in (contrast["split"]["below"], contrast["split"]["above"]):
+            if part is None:
+                cells += ["", "", "too few"]
+                continue
+            style = VERDICT_STYLES.get(part["verdict"], "")
+            cells.append(Text(f"{part['difference']:+.3f}", style=style))
+            cells.append(f"{part['low']:+.3f} … {part['high']:+.3f}")
+            cells.append(str(part["basins"]))
+        table.add_row(contrast["name"], *cells)
     return table
 
 

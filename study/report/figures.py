@@ -19,8 +19,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from study.report.statistics import Effect, Verdict
-
 Floats: TypeAlias = npt.NDArray[np.floating[Any]]
 Epochs: TypeAlias = npt.NDArray[np.integer[Any]]
 Dates: TypeAlias = npt.NDArray[np.datetime64]
@@ -32,13 +30,6 @@ REFERENCE_LINES: tuple[dict[str, Any], ...] = (
     {"color": INK, "linestyle": (0, (5, 2))},
     {"color": "#777777", "linestyle": (0, (2, 1.2))},
 )
-VERDICT_COLOURS: dict[Verdict, str] = {
-    "better": "#0072B2",
-    "worse": "#D55E00",
-    "equivalent": INK,
-    "undecided": GREY,
-    "too few seeds": GREY,
-}
 
 styled = mpl.rc_context(
     {
@@ -105,55 +96,6 @@ def nse_cdf(
     names = [*scores, *(references or {})]
     columns = {"arm": names, "median NSE": medians, f"below −{-start:g}": below}
     _legend_table(axes, lines, columns)
-    return figure
-
-
-@styled
-def differences(effects: Mapping[str, Effect], *, margin: float, period: str) -> Figure:
-    """Forest plot of contrasts, top to bottom in the order declared.
-
-    Filled points are decided, hollow ones are not.
-
-    Args:
-        effects: The contrasts by name.
-        margin: Half-width of the region of practical equivalence, shaded.
-        period: What the scores belong to, "test" or "validation".
-    """
-    figure = Figure(figsize=(8.2, 0.7 + 0.29 * len(effects)))
-    axes = figure.add_subplot()
-    axes.axvspan(-margin, margin, color=FAINT, lw=0, zorder=0)
-    axes.axvline(0, color=GREY, linewidth=0.8, zorder=1)
-    for row, effect in enumerate(effects.values()):
-        colour = VERDICT_COLOURS[effect.verdict]
-        decided = effect.verdict in ("better", "worse", "equivalent")
-        axes.plot([effect.low, effect.high], [row, row], color=colour, linewidth=1.8)
-        axes.plot(
-            effect.difference,
-            row,
-            "o",
-            color=colour,
-            markersize=6,
-            markerfacecolor=colour if decided else "white",
-        )
-        for points, text, ink in ((8, _interval_text(effect), INK), (138, effect.verdict, colour)):
-            axes.annotate(
-                text,
-                xy=(1, row),
-                xycoords=axes.get_yaxis_transform(),
-                xytext=(points, 0),
-                textcoords="offset points",
-                va="center",
-                size=8.5,
-                color=ink,
-            )
-    reach = [abs(x) for e in effects.values() for x in (e.low, e.high, e.difference)]
-    limit = 1.08 * max([margin, 0.001, *(x for x in reach if np.isfinite(x))])
-    axes.set(xlim=(-limit, limit), ylim=(len(effects) - 0.4, -0.6))
-    axes.set_xlabel(f"difference in NSE, {period} period (grey: within ±{margin:g})")
-    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    axes.set_yticks(range(len(effects)), list(effects))
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
     return figure
 
 
@@ -314,13 +256,6 @@ def _legend_table(
 def _ranks(count: int) -> Floats:
     """Plotting positions of sorted values."""
     return (np.arange(count) + 0.5) / count
-
-
-def _interval_text(effect: Effect) -> str:
-    text = f"{effect.difference:+.3f}"
-    if np.isfinite(effect.low) and np.isfinite(effect.high):
-        text += f"  [{effect.low:+.3f}, {effect.high:+.3f}]"
-    return text.replace("-", "−")
 
 
 def _snow_behind(axes: Axes, days: Dates, swe: Floats) -> None:

@@ -7,7 +7,13 @@ ranges, unknown levels and overlapping periods are refused here, with the key an
 from study.spec.base import nearest
 from study.spec.data import KRATZERT_2019, DataSpec, Period, PeriodsSpec, parse_period
 from study.spec.reading import load_spec, parse_spec
-from study.spec.study import CANONICAL_FACTORS, ContrastSpec, EvidenceSpec, StudySpec
+from study.spec.study import (
+    CANONICAL_FACTORS,
+    ContrastSpec,
+    EvidenceSpec,
+    SplitSpec,
+    StudySpec,
+)
 from study.spec.training import (
     PROTOCOL_FIELDS,
     ChoicesSpec,
@@ -32,6 +38,7 @@ __all__ = [
     "RangeSpec",
     "ResourcesSpec",
     "SearchSpec",
+    "SplitSpec",
     "StudySpec",
     "TrainingSpec",
     "load_spec",

@@ -30,6 +30,9 @@ CANONICAL_FACTORS: Mapping[str, tuple[str, ...]] = {
 """Factors that say what a model is and what it sees; the first level is the one taken when a
 spec does not name the factor. Any other factor is a field of `TrainingSpec`."""
 
+SPLIT_ATTRIBUTES = ("frac_snow", "aridity")
+"""Attributes that basins may be told apart by though no model sees them."""
+
 MOST_ARMS = 1000
 """More combinations of levels than this are a slip, not a study."""
 
@@ -83,11 +86,28 @@ class ContrastSpec(SpecModel):
         return ", ".join(f"{key}: {value}" for key, value in content.items())
 
 
+class SplitSpec(SpecModel):
+    """Two parts of the basins; every contrast is told for each of them, too."""
+
+    attribute: str = "frac_snow"
+    """One of `data.attributes`, or `frac_snow` or `aridity`; as published, whatever
+    `data.attributes_source` says."""
+    at: float
+    """Where the two parts meet: basins with this value are in the upper one."""
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """Of the parts, as tables and figures have them."""
+        return f"{self.attribute} < {self.at:g}", f"{self.attribute} ≥ {self.at:g}"
+
+
 class EvidenceSpec(SpecModel):
     equivalence: float = Field(0.01, ge=0)
     """Differences of NSE within ± this are of no practical importance."""
     repetitions: int = Field(2000, ge=200)
     """Bootstrap repetitions."""
+    split: SplitSpec | None = None
+    """In which basins a difference is: `{attribute: frac_snow, at: 0.3}`; none if left out."""
 
 
 class StudySpec(SpecModel):
@@ -140,6 +160,7 @@ class StudySpec(SpecModel):
             for rule in rules:
                 self._check_levels(where, rule)
         self._check_arms()
+        self._check_split()
         return self
 
     def combinations(self) -> list[dict[str, str]]:
@@ -168,6 +189,15 @@ class StudySpec(SpecModel):
                     f"contrasts: no arms to compare in `{contrast.written()}`; exclude has removed "
                     "them, or both sides are the same: correct the contrast, or remove it"
                 )
+
+    def _check_split(self) -> None:
+        split, known = self.evidence.split, {*SPLIT_ATTRIBUTES, *self.data.attributes}
+        if split is not None and split.attribute not in known:
+            raise ValueError(
+                f"evidence.split names the attribute `{split.attribute}`"
+                f"{nearest(split.attribute, sorted(known))}; it must be one of data.attributes, "
+                f"or {' or '.join(SPLIT_ATTRIBUTES)}"
+            )
 
     def _has_arms(self, contrast: ContrastSpec, arms: list[dict[str, str]]) -> bool:
         a, b = contrast.a, contrast.b

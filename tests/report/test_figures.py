@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from study.report import figures
+from study.report import figures, forest
 from study.report.statistics import Effect, Verdict
 
 ARMS = ("lstm", "lstm-nostatics", "lstm+snow", "ealstm", "ealstm+snow", "lstm+snow+shyft")
@@ -90,13 +90,76 @@ def test_forest_plot_keeps_the_declared_order() -> None:
         "ealstm − lstm": effect(-0.03, "worse"),
         "new": effect(0.0, "too few seeds", half_width=float("nan")),
     }
-    figure = figures.differences(effects, margin=0.01, period="validation")
+    figure = forest.differences(effects, margin=0.01, period="validation")
     (axes,) = figure.axes
     assert [label.get_text() for label in axes.get_yticklabels()] == list(effects)
     assert axes.yaxis_inverted()
     assert texts(figure)[:2] == ["+0.020  [+0.010, +0.030]", "better"]
     assert texts(figure)[4:] == ["+0.000", "too few seeds"]
     assert "validation" in axes.get_xlabel()
+
+
+def many_parts() -> dict[str, tuple[Effect | None, Effect | None]]:
+    """24 contrasts with long names; one lacks a part, one has an interval far wider than others."""
+    usual = effect(0.02, "too few seeds"), effect(-0.03, "equivalent")
+    parts: dict[str, tuple[Effect | None, Effect | None]] = {
+        f"snow: observed - off (ealstm, statics off, shyft residual, loss {i:02d})": usual
+        for i in range(24)
+    }
+    names = list(parts)
+    parts[names[1]] = usual[0], None
+    parts[names[2]] = effect(0.01, "undecided", half_width=1.5), usual[1]
+    return parts
+
+
+def test_forest_plot_of_two_parts_has_two_rows_a_contrast() -> None:
+    parts = {"first": (effect(0.02, "better"), effect(-0.03, "worse")),
+             "second": (None, effect(0.0, "undecided"))}  # fmt: skip
+    figure = forest.differences_by_split(
+        parts, names=("frac_snow < 0.3", "frac_snow ≥ 0.3"), margin=0.01, period="test"
+    )
+    (axes,) = figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["first", "second"]
+    assert axes.yaxis_inverted()
+    points = [line for line in axes.get_lines() if line.get_marker() in ("o", "s")]
+    assert [line.get_marker() for line in points] == ["o", "s", "s"]
+    heights = [float(np.asarray(line.get_ydata()).item()) for line in points]
+    first, second = axes.get_yticks()
+    assert heights == [first - 0.5, first + 0.5, second + 0.5]
+    written = texts(figure)
+    assert written[:3] == ["+0.020  [+0.010, +0.030]", "better", "29 basins"]
+    assert written[6] == "too few basins"
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["frac_snow < 0.3", "frac_snow ≥ 0.3"]
+    assert [handle.get_marker() for handle in figure.legends[0].legend_handles] == ["o", "s"]
+
+
+def test_an_interval_far_wider_than_others_does_not_flatten_them() -> None:
+    figure = forest.differences_by_split(
+        many_parts(), names=("low", "high"), margin=0.01, period="test"
+    )
+    (axes,) = figure.axes
+    assert axes.get_xlim()[1] < 0.2
+    ends = [line.get_marker() for line in axes.get_lines() if line.get_marker() in ("<", ">")]
+    assert ends == ["<", ">"]
+    assert "+0.010  [−1.490, +1.510]" in texts(figure)
+    one = {"only": (effect(0.1, "undecided", half_width=0.3), None)}
+    figure = forest.differences_by_split(one, names=("low", "high"), margin=0.01, period="test")
+    assert figure.axes[0].get_xlim()[1] > 0.4  # a single interval is seen whole
+
+
+def test_labels_of_many_contrasts_do_not_overlap() -> None:
+    figure = forest.differences_by_split(
+        many_parts(), names=("low", "high"), margin=0.01, period="validation"
+    )
+    assert_nothing_clipped(figure)
+    (axes,) = figure.axes
+    labels = [*axes.texts, *axes.get_yticklabels(), *axes.get_xticklabels()]
+    boxes = [(label.get_text(), label.get_window_extent()) for label in labels if label.get_text()]
+    assert len(boxes) > 24 * 7 - 5
+    for i, (text, box) in enumerate(boxes):
+        for other, beside in boxes[:i]:
+            assert not box.overlaps(beside), f"{text!r} covers {other!r}"
 
 
 def test_hydrographs_draw_arms_observation_and_snow() -> None:
@@ -173,7 +236,7 @@ def test_labels_stay_inside_the_figure(arms: int) -> None:
     references = {"shyft": tables["lstm"][0] - 0.1, "sacsma": tables["lstm"][0] - 0.2}
     assert_nothing_clipped(figures.nse_cdf(tables, references=references, period="test"))
     assert_nothing_clipped(figures.learning_curves(curves))
-    assert_nothing_clipped(figures.differences(contrasts, margin=0.01, period="validation"))
+    assert_nothing_clipped(forest.differences(contrasts, margin=0.01, period="validation"))
     sims = dict.fromkeys(tables, discharge)
     assert_nothing_clipped(
         figures.hydrographs(days, discharge, sims, basins=["01", "02"], swe=discharge)
