@@ -24,7 +24,7 @@ ENDING = "_model_output.txt"
 COLUMNS = ("yr", "mnth", "dy", "mod_run")
 """Columns that are read, in lower case."""
 SOURCE = (
-    "SAC-SMA with Snow-17 of CAMELS-US, calibrated on the first 15 years of discharge, "
+    "SAC-SMA with Snow-17 of CAMELS-US, calibrated on years that its authors chose, "
     "mean over the seeds of the calibration"
 )
 

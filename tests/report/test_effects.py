@@ -21,6 +21,8 @@ from study.report.compare import write_report
 from study.report.console import show_report
 from study.report.effects import contrast_effects, parts_of, split_effects
 from study.report.evidence import Evidence, Period
+from study.report.statistics import paired_effect
+from study.seeding import derive
 from study.spec import SplitSpec
 
 NAN = float("nan")
@@ -68,6 +70,23 @@ def test_each_part_has_its_own_median() -> None:
     assert (below.basins, above.basins) == (3, 3)
     assert below.low < 0.002 < below.high and above.low < 0.2 < above.high
     assert below.high - below.low < 0.1 < above.high - above.low
+
+
+def test_regional_blocks_go_with_their_basins() -> None:
+    evidence = evidence_of(
+        [0.0, 0.01, 0.02, 0.03, 0.05, 0.3], [0.1, 0.4, 0.4, 0.2, 0.9, 0.9], "122345"
+    )
+    book = book_of(evidence__split={"at": 0.3})
+    above = split_effects(book, evidence)[CONTRAST]["above"]
+    period = evidence.periods["test"]
+    by_hand = paired_effect(
+        period.nse("lstm-snow")[:, [1, 2, 4, 5]],
+        period.nse("lstm")[:, [1, 2, 4, 5]],
+        regions=np.array(["2", "2", "4", "5"]),
+        repetitions=200,
+        seed=derive("bootstrap", book.spec.search.seed, CONTRAST, "above"),
+    )
+    assert above == by_hand
 
 
 def test_a_basin_is_in_one_part_or_unknown() -> None:
