@@ -12,8 +12,8 @@ import xarray as xr
 
 from study.data.climate import CLIMATE_FORCING, climate_attributes
 from study.data.features import INPUT_UNITS, SHYFT_FEATURES, Inputs
-from study.data.provenance import check_calibration
 from study.data.scaling import Scaler, fit_scaler, stack_scaled
+from study.data.simulated import check_calibration
 from study.data.splits import day_range, warmed_up
 from study.data.store import variables_of
 from study.errors import DataError, SpecError

@@ -14,7 +14,7 @@ from typing import Any
 import xarray as xr
 
 from study.data.arrays import StudyArrays, assemble
-from study.data.provenance import account_of
+from study.data.simulated import account_of
 from study.data.store import open_store, variables_of, verify
 from study.errors import DataError, InputError, SpecError, StudyError
 from study.experiment import provenance

@@ -9,7 +9,7 @@ import pytest
 from added import add_by_hand
 from small import small_spec
 
-from study.data.provenance import check_calibration
+from study.data.simulated import check_calibration
 from study.data.store import open_store
 from study.errors import DataError, InputError, SpecError
 from study.experiment.arms import all_inputs, expand
