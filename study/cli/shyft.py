@@ -49,29 +49,27 @@ def simulate(
     from study.data.text import read_ids
     from study.experiment.cluster import connected, each
     from study.report.console import shyft_view
+    from study.shyft.calibration import Method
     from study.shyft.store import add_features
     from study.spec import parse_period
 
     train = parse_period(train_period, "--train-period")
-    validation = (
-        None
-        if validation_period is None
-        else parse_period(validation_period, "--validation-period")
-    )
+    validation = None
+    if validation_period is not None:
+        validation = parse_period(validation_period, "--validation-period")
     if goal not in ("nse", "kge"):
         raise InputError(f"--goal {goal}: it can be nse or kge")
+    method = Method(
+        stack=stack, goal=goal, starts=starts, draws=draws, evaluations=evaluations,
+        crossfit=crossfit,
+    )  # fmt: skip
     errors.print(f"calibrating {stack} on the discharge of {train}")
     with connected(address), Progress(console=errors, transient=True) as bar:
         task = bar.add_task("simulating basins", total=None)
         found = add_features(
             store,
             train,
-            stack=stack,
-            goal=goal,
-            starts=starts,
-            draws=draws,
-            evaluations=evaluations,
-            crossfit=crossfit,
+            method,
             held_out=() if held_out is None else read_ids(held_out),
             validation=validation,
             replace=replace,

@@ -24,18 +24,28 @@ MM_A_DAY = 86_400.0 * 1000.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class Method:
     """How basins are calibrated: the same for all."""
 
     stack: str = "pt_st_k"
+    """One of `stacks.STACKS`."""
     goal: str = "nse"
+    """`nse` or `kge`."""
     starts: int = 3
+    """Of each calibration."""
     draws: int = 50
     """Points among which the starts of a calibration are found."""
     evaluations: int = 2000
     """Of a start, at most."""
     crossfit: bool = True
+    """See `simulate_basin`."""
     seed: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan(Method):
+    """A method and the days it may know."""
+
     train_days: tuple[int, int]
     """The first training day on the record's axis, and one after the last."""
 

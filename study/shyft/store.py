@@ -7,6 +7,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -21,6 +22,7 @@ from study.shyft.calibration import (
     WARMUP_DAYS,
     BasinData,
     BasinFeatures,
+    Method,
     Plan,
     scores_of,
     simulate_basin,
@@ -47,13 +49,8 @@ def here(function: Callable[..., Any], tasks: Sequence[Task]) -> Iterator[tuple[
 def add_features(
     path: Path,
     train: Period,
+    method: Method,
     *,
-    stack: str = Plan.stack,
-    goal: str = Plan.goal,
-    starts: int = Plan.starts,
-    draws: int = Plan.draws,
-    evaluations: int = Plan.evaluations,
-    crossfit: bool = True,
     held_out: Iterable[str] = (),
     validation: Period | None = None,
     replace: bool = False,
@@ -68,12 +65,7 @@ def add_features(
     Args:
         path: The store.
         train: Discharge is read on these days only.
-        stack: One of `stacks.STACKS`.
-        goal: `nse` or `kge`.
-        starts: Of each calibration.
-        draws: Points among which the starts of a calibration are found.
-        evaluations: Of a start, at most.
-        crossfit: See `simulate_basin`.
+        method: How to calibrate.
         held_out: Basins whose discharge must not be known. If there are any, *every* basin takes
             the parameters of the calibrated basin, other than itself, that is nearest by its
             attributes: so a network trusts Shyft as much where it was trained as where it was not.
@@ -98,34 +90,21 @@ def add_features(
             "others in their place"
         )
     python = find_python()
-    plan = Plan(
-        stack=stack,
-        goal=goal,
-        starts=starts,
-        draws=draws,
-        evaluations=evaluations,
-        crossfit=crossfit,
-        train_days=_days(store, train),
-    )
-    unknown = sorted(held_out - set(map(str, store["basin"].values)))
-    if unknown:
-        raise InputError(f"--held-out names {unknown[0]}, which the store does not hold")
-    if validation is not None and validation.overlaps(train):
-        raise InputError(f"--validation-period {validation}: overlaps the training days ({train})")
-    scored = None if validation is None else slice(*_days(store, validation, "--validation-period"))
+    # A basin that takes another's parameters has no discharge in them to be left out.
+    method = dataclasses.replace(method, crossfit=method.crossfit and not held_out)
+    plan = Plan(**vars(method), train_days=_days(store, train, "--train-period"))
+    scored = _validation_days(store, train, validation)
+    _check_held_out(store, held_out)
     basins = [_basin(store, row, plan) for row in range(store.sizes["basin"])]
     work = path.with_name(f".{path.name}.shyft")
-    calibrated = [b for b in basins if b.gauge_id not in held_out]
-    if not calibrated:
-        raise InputError("--held-out names all basins; leave some to be calibrated")
-    tasks: list[Task] = [(python, basin, plan) for basin in calibrated]
-    found = dict(_restartable(simulate_basin, tasks, work, each, progress))
+    run = partial(_restartable, work=work, each=each, progress=progress)
+    tasks: list[Task] = [(python, b, plan) for b in basins if b.gauge_id not in held_out]
+    found = dict(run(simulate_basin, tasks))
     donors: dict[str, str] = {}
     if held_out:
-        known = [b for b, f in found.items() if f.series]
-        donors = nearest_donors(store, known)
+        donors = nearest_donors(store, [b for b, f in found.items() if f.series])
         tasks = [(python, b, plan, found[donors[b.gauge_id]].parameters) for b in basins]
-        lent = dict(_restartable(simulate_with, tasks, work, each, progress))
+        lent = dict(run(simulate_with, tasks))
         found = {b: dataclasses.replace(f, scores=found[b].scores if b in found else {})
                  for b, f in lent.items()}  # fmt: skip
     if not any(f.series for f in found.values()):
@@ -136,6 +115,23 @@ def add_features(
     _write(path, store, plan, train, found, donors, held_out)
     shutil.rmtree(work, ignore_errors=True)
     return {basin.gauge_id: found[basin.gauge_id] for basin in basins}
+
+
+def _check_held_out(store: xr.Dataset, held_out: set[str]) -> None:
+    there = set(map(str, store["basin"].values))
+    unknown = sorted(held_out - there)
+    if unknown:
+        raise InputError(f"--held-out names {unknown[0]}, which the store does not hold")
+    if held_out == there:
+        raise InputError("--held-out names all basins; leave some to be calibrated")
+
+
+def _validation_days(store: xr.Dataset, train: Period, validation: Period | None) -> slice | None:
+    if validation is None:
+        return None
+    if validation.overlaps(train):
+        raise InputError(f"--validation-period {validation}: overlaps the training days ({train})")
+    return slice(*_days(store, validation, "--validation-period"))
 
 
 def nearest_donors(store: xr.Dataset, known: Sequence[str]) -> dict[str, str]:
@@ -168,7 +164,7 @@ def _with_validation(features: BasinFeatures, store: xr.Dataset, days: slice) ->
     return dataclasses.replace(features, scores={**features.scores, **scores})
 
 
-def _days(store: xr.Dataset, period: Period, option: str = "--train-period") -> tuple[int, int]:
+def _days(store: xr.Dataset, period: Period, option: str) -> tuple[int, int]:
     time = store["time"].values.astype("datetime64[D]")
     first, stop = (
         int((np.datetime64(d) - time[0]).astype(int)) for d in (period.start, period.end)
@@ -291,7 +287,7 @@ def _write(
         "draws": plan.draws,
         "evaluations": plan.evaluations,
         "seed": plan.seed,
-        "crossfit": plan.crossfit and not donors,
+        "crossfit": plan.crossfit,
         "train_period": str(train),
         "wind_speed": WIND_SPEED,
         "calibrated": sorted(set(donors.values()))

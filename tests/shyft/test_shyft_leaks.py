@@ -13,7 +13,7 @@ from test_leaks import corrupt, run_study
 
 from study.data.features import SHYFT_FEATURES
 from study.data.store import open_store, write_store
-from study.shyft.calibration import FED_DAYS, WARMUP_DAYS
+from study.shyft.calibration import FED_DAYS, WARMUP_DAYS, Method
 from study.shyft.store import add_features
 from study.spec import Period
 
@@ -40,7 +40,7 @@ HELD_OUT = [
 
 def found(store: Path, folder: Path) -> dict[str, Any]:
     """What Shyft and a study on it come to."""
-    add_features(store, TRAIN, starts=1, draws=2, evaluations=20)
+    add_features(store, TRAIN, Method(starts=1, draws=2, evaluations=20))
     opened = open_store(store)
     days = opened.sel(time=slice(str(TRAIN.start - FED_DAYS * DAY), str(TRAIN.end)))
     account = opened.attrs["about"]["shyft"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -17,12 +18,13 @@ from study.data.features import SHYFT_FEATURES
 from study.data.groups import group_path
 from study.data.store import describe, open_store, verify, write_store
 from study.errors import DataError, InputError, StudyError
+from study.shyft.calibration import Method
 from study.shyft.process import PYTHON_VARIABLE
 from study.shyft.store import add_features, here, nearest_donors
 from study.spec import Period
 
 TRAIN = Period.model_validate("1984-10-01:1986-09-30")
-QUICK: dict[str, Any] = {"starts": 1, "draws": 2, "evaluations": 20}
+QUICK = Method(starts=1, draws=2, evaluations=20)
 BASINS = 3
 
 
@@ -44,7 +46,7 @@ def plain(synthetic_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 def added(python: str, synthetic_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with Shyft's features."""
     path = new_store(synthetic_store, tmp_path_factory.mktemp("added") / "added.zarr")
-    add_features(path, TRAIN, **QUICK)
+    add_features(path, TRAIN, QUICK)
     return path
 
 
@@ -79,7 +81,7 @@ def test_discharge_outside_training_days_is_never_read(
         )
 
     path = new_store(synthetic_store, tmp_path / "corrupt.zarr", corrupt)
-    add_features(path, TRAIN, **QUICK)
+    add_features(path, TRAIN, QUICK)
     a, b = (open_store(p).attrs["digests"] for p in (added, path))
     assert a["shyft"] == b["shyft"] and a["discharge"] != b["discharge"]
 
@@ -88,12 +90,12 @@ def test_features_are_replaced_on_demand_only(
     python: str, synthetic_store: Path, tmp_path: Path
 ) -> None:
     path = new_store(synthetic_store, tmp_path / "twice.zarr")
-    add_features(path, TRAIN, **QUICK, crossfit=False)
+    add_features(path, TRAIN, dataclasses.replace(QUICK, crossfit=False))
     before = open_store(path).attrs["digests"]
     with pytest.raises(DataError, match=r"already \(pt_st_k, calibrated on 1984.*--replace"):
-        add_features(path, TRAIN, **QUICK, stack="pt_hs_k")
+        add_features(path, TRAIN, dataclasses.replace(QUICK, stack="pt_hs_k"))
     assert open_store(path).attrs["digests"] == before
-    add_features(path, TRAIN, **QUICK, stack="pt_hs_k", replace=True)
+    add_features(path, TRAIN, dataclasses.replace(QUICK, stack="pt_hs_k"), replace=True)
     after = open_store(path)
     assert after.attrs["digests"]["shyft"] != before["shyft"]
     assert after.attrs["about"]["shyft"]["stack"] == "pt_hs_k"
@@ -116,9 +118,9 @@ def test_goes_on_after_a_crash(
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        add_features(path, TRAIN, **QUICK, each=crashing)
+        add_features(path, TRAIN, QUICK, each=crashing)
     assert "shyft" not in open_store(path).attrs["digests"]
-    add_features(path, TRAIN, **QUICK, each=crashing)
+    add_features(path, TRAIN, QUICK, each=crashing)
     assert asked == [BASINS, BASINS - 1]
     assert open_store(path).attrs["digests"] == open_store(added).attrs["digests"]
     assert [p.name for p in tmp_path.iterdir()] == ["crashed.zarr"]
@@ -141,7 +143,7 @@ def test_a_crash_is_one_basins_failure(
     store = open_store(path)
     area = float(store["area"].values[1])
     monkeypatch.setenv(PYTHON_VARIABLE, crashes_on(python, f'"area": {area}', tmp_path))
-    found = add_features(path, TRAIN, **QUICK)
+    found = add_features(path, TRAIN, QUICK)
     failed = str(store["basin"].values[1])
     assert [b for b, f in found.items() if not f.series] == [failed]
     store = open_store(path)
@@ -159,7 +161,7 @@ def test_failure_of_all_leaves_the_store_alone(
     path = new_store(synthetic_store, tmp_path / "none.zarr")
     monkeypatch.setenv(PYTHON_VARIABLE, crashes_on(python, "area", tmp_path))
     with pytest.raises(StudyError, match=r"failed on all basins.*signal 11"):
-        add_features(path, TRAIN, **QUICK)
+        add_features(path, TRAIN, QUICK)
     assert not group_path(path, "shyft").exists()
 
 
@@ -169,7 +171,7 @@ def test_held_out_basins_lend_from_others_and_so_do_all(
     """Parameters of a held-out basin are another's; so are those of the calibrated ones."""
     path = new_store(synthetic_store, tmp_path / "held.zarr")
     ids = [str(b) for b in open_store(path)["basin"].values]
-    add_features(path, TRAIN, **QUICK, held_out=ids[:1])
+    add_features(path, TRAIN, QUICK, held_out=ids[:1])
     about = open_store(path).attrs["about"]["shyft"]
     alone = open_store(added).attrs["about"]["shyft"]["parameters"]
     assert set(about["donors"]) == set(ids)
@@ -197,7 +199,7 @@ def test_gap_in_the_forcing_is_named(python: str, synthetic_store: Path, tmp_pat
     path = new_store(synthetic_store, tmp_path / "gap.zarr", gap)
     basin = open_store(path)["basin"].values[1]
     with pytest.raises(DataError, match=f"basin {basin}: `vp` is missing on 1981-01-09"):
-        add_features(path, TRAIN, **QUICK)
+        add_features(path, TRAIN, QUICK)
 
 
 def test_area_of_zero_is_named(python: str, synthetic_store: Path, tmp_path: Path) -> None:
@@ -208,13 +210,13 @@ def test_area_of_zero_is_named(python: str, synthetic_store: Path, tmp_path: Pat
     path = new_store(synthetic_store, tmp_path / "flat.zarr", flatten)
     basin = open_store(path)["basin"].values[2]
     with pytest.raises(DataError, match=f"basin {basin}: its area is 0 m2"):
-        add_features(path, TRAIN, **QUICK)
+        add_features(path, TRAIN, QUICK)
 
 
 @pytest.mark.parametrize("period", ["1980-11-01:1984-09-30", "1984-10-01:2001-09-30"])
 def test_period_outside_the_record_is_refused(python: str, plain: Path, period: str) -> None:
     with pytest.raises(InputError, match=r"--train-period .* 730 days after"):
-        add_features(plain, Period.model_validate(period), **QUICK)
+        add_features(plain, Period.model_validate(period), QUICK)
 
 
 def test_damaged_or_foreign_group_is_named(
