@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from study.experiment.search import Outcome, sample, typical
+from study.experiment.search import Hyperparameters, Outcome, Sampler, typical
 from study.spec import SearchSpec, TrainingSpec
 
 SPACE: dict[str, Any] = {
@@ -29,6 +29,10 @@ SPACE: dict[str, Any] = {
 
 def search(space: Mapping[str, Any] = SPACE, **changes: Any) -> SearchSpec:
     return SearchSpec.model_validate({"space": space, "cohort_size": 8} | changes)
+
+
+def sample(spec: SearchSpec, arm: str, index: int, history: list[Outcome]) -> Hyperparameters:
+    return Sampler(spec, arm, history).draw(index)
 
 
 def past(spec: SearchSpec, arm: str = "lstm", number: int = 8) -> list[Outcome]:
@@ -112,6 +116,14 @@ def test_tpe_learns_from_closed_cohorts() -> None:
     history = past(spec, number=24)
     drawn = [sample(spec, "lstm", i, history)["dropout"] for i in range(24, 64)]
     assert np.median(drawn) < 0.15  # uniform draws: 0.25
+
+
+def test_draws_leave_no_trace() -> None:
+    """A sampler serves a whole cohort; after a restart a new one goes on in its midst."""
+    spec = search()
+    one, draws = Sampler(spec, "lstm", past(spec)), (8, 9, 10, 11)
+    assert [one.draw(i) for i in draws] == [sample(spec, "lstm", i, past(spec)) for i in draws]
+    assert [one.draw(i) for i in reversed(draws)] == [one.draw(i) for i in draws][::-1]
 
 
 @pytest.mark.parametrize(
