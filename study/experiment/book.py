@@ -15,7 +15,7 @@ from study.experiment.eventlog import EventLog
 from study.experiment.jobs import CLOSED, Job, JobKey, Status, rungs_of
 from study.experiment.ledger import Ledger
 from study.experiment.scheduler import finite, survivors
-from study.experiment.search import Outcome, sample
+from study.experiment.search import Outcome, Sampler
 from study.spec import StudySpec
 
 MAX_LOSSES = 3
@@ -30,13 +30,17 @@ class Book(Ledger):
         self.log = log
         self.live: set[JobKey] = set()
         """Jobs that a worker has in hand."""
+        self._samplers: dict[str, tuple[int, Sampler]] = {}
+        """Arm -> its latest cohort and that cohort's sampler"""
         for arm in self.arms:  # reported, but ended before the decision was written
-            self._decide_all(arm)
+            for cohort in range(spec.search.cohorts):
+                self._decide(arm, cohort)
+            self._select(arm)
 
     def next_job(self) -> Job | None:
         """The next job for a free worker, or None while all must wait."""
-        for key in self._open:
-            if key not in self.live and self.status(key) == "run":
+        for key in self._running:
+            if key not in self.live:
                 return self.jobs[key]
         return self._ask_search() or self._ask_confirmation()
 
@@ -55,10 +59,8 @@ class Book(Ledger):
         if epoch in job.reports:  # told again by a job that went back to its last checkpoint
             return "run" if epoch < job.epochs else self.status(key)
         self._write(event="reported", key=str(key), **result)
-        if key.stage == "search" and epoch in rungs_of(self.spec):
-            self._decide(key.arm, self._cohort_of(key))
-        elif key.stage == "candidate" and epoch == self.spec.training.epochs:
-            self._select(key.arm)
+        if epoch in rungs_of(self.spec):
+            self._settle(key)
         status = self.status(key)
         urgent = status in ("wait", *CLOSED) or result.get("saved")
         self.log.flush(older_than=0.0 if urgent else 1.0)
@@ -71,7 +73,7 @@ class Book(Ledger):
         lost = lost and self.jobs[key].losses < MAX_LOSSES
         self._write(event="lost" if lost else "failed", key=str(key), reason=reason)
         if not lost:
-            self._decide_all(key.arm)
+            self._settle(key)
         self.log.flush()
 
     def begin_test_read(self, keys: Iterable[JobKey]) -> None:
@@ -86,16 +88,23 @@ class Book(Ledger):
 
     def _ask_search(self) -> Job | None:
         """The next trial: of the arm that has asked for fewest, once its last cohort is closed."""
-        search = self.spec.search
         for arm in sorted(self.arms, key=lambda a: self._asked[a]):
             index = self._asked[arm]
-            cohort = index // search.cohort_size
-            if cohort < search.cohorts and (cohort == 0 or self.cohort_closed(arm, cohort - 1)):
-                earlier = range(cohort * search.cohort_size)
-                past = [self._outcome(JobKey(arm, "search", i, 0)) for i in earlier]
-                drawn = sample(search, self.arms[arm], index, past)
+            cohort, member = divmod(index, self.spec.search.cohort_size)
+            if cohort < self.spec.search.cohorts and self.closed[arm, "search"] >= index - member:
+                drawn = self._sampler(arm, cohort).draw(index)
                 return self._ask(JobKey(arm, "search", index, 0), drawn)
         return None
+
+    def _sampler(self, arm: str, cohort: int) -> Sampler:
+        """What draws a cohort's trials: one for all, since they learn from the same trials."""
+        latest, sampler = self._samplers.get(arm, (None, None))
+        if sampler is None or latest != cohort:
+            earlier = range(cohort * self.spec.search.cohort_size)
+            past = [self._outcome(JobKey(arm, "search", i, 0)) for i in earlier]
+            sampler = Sampler(self.spec.search, self.arms[arm], past)
+            self._samplers[arm] = cohort, sampler
+        return sampler
 
     def _ask_confirmation(self) -> Job | None:
         """The next candidate or replicate of an arm that has come so far."""
@@ -127,14 +136,15 @@ class Book(Ledger):
             complete=self.status(key) == "done",
         )
 
-    def _decide_all(self, arm: str) -> None:
-        for cohort in range(self.spec.search.cohorts):
-            self._decide(arm, cohort)
-        self._select(arm)
+    def _settle(self, key: JobKey) -> None:
+        """Decide what can be decided now that a job has come to a rung, or failed."""
+        if key.stage == "search":
+            self._decide(key.arm, self._cohort_of(key))
+        self._select(key.arm)
 
     def _decide(self, arm: str, cohort: int) -> None:
         """Decide all rungs of a cohort that can be decided."""
-        members = self.cohort(arm, cohort)
+        members = None if self._unsettled[arm, cohort] else self.cohort(arm, cohort)
         if members is None:
             return
         for rung in self.spec.search.rungs:
@@ -145,8 +155,6 @@ class Book(Ledger):
                 self._write(event="decided", arm=arm, cohort=cohort, rung=rung, go=go)
             going_on = self.decisions[arm, cohort, rung]
             members = [j for j in members if j.key.trial in going_on]
-        if self.search_closed(arm):
-            self._select(arm)
 
     def _select(self, arm: str) -> None:
         """Choose the arm's winner once its candidates are scored with fresh seeds."""

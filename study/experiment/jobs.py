@@ -53,6 +53,8 @@ class Job:
     """Times in a row that its worker died under it before it had told of another epoch."""
     failure: str | None = None
     """Why it failed by its own doing."""
+    status: Status = "run"
+    """`wait`: for the rest of its cohort."""
 
     @property
     def epochs(self) -> int:

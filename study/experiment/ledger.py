@@ -6,7 +6,7 @@ them (`Book`), a report, `study status` in another terminal, the tracking server
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -34,28 +34,23 @@ class Ledger:
         """When the latest driver began, in seconds since 1970"""
         self.header: Event = {}
         """The latest `study` event: spec, digests of the data, provenance"""
+        self.closed: Counter[tuple[str, Stage]] = Counter()
+        """(arm, stage) -> how many of its jobs are closed"""
+        self._finalists: dict[str, list[JobKey]] = {}
+        """Arm whose search is closed -> its candidates, who are the same from then on"""
         self._selected: dict[tuple[str, int], int | None] = {}
-        self._open: dict[JobKey, None] = {}
-        self._asked: dict[str, int] = defaultdict(int)
+        self._asked: Counter[str] = Counter()
+        """Arm -> trials asked"""
+        self._running: dict[JobKey, None] = {}
+        """Jobs of status `run`, in the order in which they became so"""
+        self._unsettled: Counter[tuple[str, int]] = Counter()
+        """(arm, cohort) -> trials of status `run`"""
         for event in events:
             self.apply(event)
 
     def status(self, key: JobKey) -> Status:
         """run | wait (for the rest of its cohort) | stopped | done | failed"""
-        job = self.jobs[key]
-        if self.spec.training.epochs in job.scores:
-            return "done"
-        if job.failure is not None:
-            return "failed"
-        if key.stage != "search":
-            return "run"
-        reached = [rung for rung in self.spec.search.rungs if rung in job.scores]
-        if not reached:
-            return "run"
-        going_on = self.decisions.get((key.arm, self._cohort_of(key), reached[-1]))
-        if going_on is None:
-            return "wait"
-        return "run" if key.trial in going_on else "stopped"
+        return self.jobs[key].status
 
     def _cohort_of(self, key: JobKey) -> int:
         return key.trial // self.spec.search.cohort_size
@@ -67,20 +62,21 @@ class Ledger:
         jobs = [self.jobs[key] for key in keys if key in self.jobs]
         return jobs if len(jobs) == size else None
 
-    def cohort_closed(self, arm: str, cohort: int) -> bool:
-        jobs = self.cohort(arm, cohort)
-        return jobs is not None and all(self.status(j.key) in CLOSED for j in jobs)
-
     def search_closed(self, arm: str) -> bool:
-        return all(self.cohort_closed(arm, c) for c in range(self.spec.search.cohorts))
+        return self.closed[arm, "search"] == self.spec.trials_per_arm()
 
     def candidates(self, arm: str) -> list[JobKey]:
         """The arm's best trials: those that came furthest, then by score."""
+        if arm in self._finalists:
+            return self._finalists[arm]
         trials = [j for j in self.stage(arm, "search") if j.scores and j.failure is None]
         best = sorted(
             trials, key=lambda j: (-max(j.scores), -finite(j.scores[max(j.scores)]), j.key.trial)
         )
-        return [job.key for job in best[: self.spec.confirmation.candidates]]
+        keys = [job.key for job in best[: self.spec.confirmation.candidates]]
+        if self.search_closed(arm):
+            self._finalists[arm] = keys
+        return keys
 
     def winner(self, arm: str) -> int | None:
         """Number of the trial whose hyperparameters the confirmation uses; None: not yet, or
@@ -125,13 +121,12 @@ class Ledger:
             self.launched = event["time"]
         elif key is not None and kind == "asked":
             self.jobs[key] = Job(key=key, hyperparameters=event["hyperparameters"])
-            self._open[key] = None
             self._asked[key.arm] += key.stage == "search"
+            self._count(key, "run", 1)
         elif key is not None and kind in ("reported", "lost", "failed"):
             self._apply_to_job(self.jobs[key], event)
         elif kind == "decided":
-            self.decisions[event["arm"], event["cohort"], event["rung"]] = event["go"]
-            self._forget_closed(self.cohort(event["arm"], event["cohort"]) or [])
+            self._apply_decision(event)
         elif kind == "selected":
             self._selected[event["arm"], event["cohorts"]] = event["trial"]
         elif kind == "test_read":
@@ -144,6 +139,7 @@ class Ledger:
             job.losses += 1
         elif event["event"] == "failed":
             job.failure = event["reason"]
+            self._become(job, "failed")
         else:
             epoch = event["epoch"]
             job.reports[epoch] = event
@@ -152,9 +148,33 @@ class Ledger:
                 job.scores[epoch] = event["validation"]["nse_median"]
             if event.get("saved"):
                 job.saved = max(job.saved, epoch)
-        self._forget_closed([job])
+            if epoch == self.spec.training.epochs:
+                self._become(job, "done")
+            elif job.key.stage == "search" and epoch in self.spec.search.rungs:
+                self._become(job, "wait")
 
-    def _forget_closed(self, jobs: Iterable[Job]) -> None:
-        for job in jobs:
-            if self.status(job.key) in CLOSED:
-                self._open.pop(job.key, None)
+    def _apply_decision(self, event: Event) -> None:
+        """Those named go on, the others of their cohort are stopped."""
+        self.decisions[event["arm"], event["cohort"], event["rung"]] = event["go"]
+        go = set(event["go"])
+        for job in self.cohort(event["arm"], event["cohort"]) or []:
+            if job.status == "wait":
+                self._become(job, "run" if job.key.trial in go else "stopped")
+
+    def _become(self, job: Job, status: Status) -> None:
+        self._count(job.key, job.status, -1)
+        job.status = status
+        self._count(job.key, status, 1)
+
+    def _count(self, key: JobKey, status: Status, change: int) -> None:
+        """A job has come to a status (1), or left it (-1); so nobody need look at all jobs."""
+        if status in CLOSED:
+            self.closed[key.arm, key.stage] += change
+        if status != "run":
+            return
+        if key.stage == "search":
+            self._unsettled[key.arm, self._cohort_of(key)] += change
+        if change == 1:
+            self._running[key] = None
+        else:
+            del self._running[key]

@@ -17,7 +17,7 @@ def progress_of(book: Ledger) -> dict[str, Any]:
     return {
         "study": book.spec.name,
         "state": state,
-        "jobs": sum(book.status(key) in CLOSED for key in book.jobs),
+        "jobs": book.closed.total(),
         "jobs_planned": planned_jobs(book.spec, len(book.arms)),
         "seconds_left": seconds_left(book),
         "arms": [_arm(book, name) for name in book.arms],

@@ -38,22 +38,46 @@ class Outcome:
     """Reached the epoch cap."""
 
 
-def sample(search: SearchSpec, arm: Arm, index: int, history: Sequence[Outcome]) -> Hyperparameters:
-    """Hyperparameters of trial `index` of an arm.
+class Sampler:
+    """Draws the trials of an arm that learn from the same history, in any order.
 
-    Args:
-        search: Space, sampler and seed.
-        arm: The arm.
-        index: Number of the trial in its arm.
-        history: Trials of the arm's closed cohorts, in order of index.
+    The history is told to the sampler's library once: that takes it longer than a draw.
     """
-    space = search.space_of(arm.levels)
-    seed = seed_of(search, arm)
-    if search.sampler == "tpe" and history and space:
-        return _tpe(space, derive("tpe", seed, arm.name, index), history)
-    return {
-        name: _at(name, choice, _share(search, seed, index, name)) for name, choice in space.items()
-    }
+
+    def __init__(self, search: SearchSpec, arm: Arm, history: Sequence[Outcome]):
+        """Learn.
+
+        Args:
+            search: Space, sampler and seed.
+            arm: The arm.
+            history: Trials of the arm's closed cohorts, in order of index.
+        """
+        self._search, self._arm = search, arm
+        self._seed = seed_of(search, arm)
+        self._choices = search.space_of(arm.levels)
+        self._space = {n: _distribution(n, choice) for n, choice in self._choices.items()}
+        self._learnt = None
+        if search.sampler == "tpe" and history and self._space:
+            self._learnt = _learn(history, self._space)
+
+    def draw(self, index: int) -> Hyperparameters:
+        """Hyperparameters of trial `index` of the arm."""
+        if self._learnt is not None:
+            return self._tpe(self._learnt, index)
+        return {
+            name: _at(name, choice, _share(self._search, self._seed, index, name))
+            for name, choice in self._choices.items()
+        }
+
+    def _tpe(self, learnt: optuna.Study, index: int) -> Hyperparameters:
+        """Tree-structured Parzen estimator (Bergstra et al. 2011) on the arm's own history."""
+        seed = derive("tpe", self._seed, self._arm.name, index) % 2**32
+        learnt.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            asked = learnt.ask(self._space)
+        learnt.tell(asked, state=TrialState.FAIL)  # which the next draws do not see
+        return dict(asked.params)
 
 
 def seed_of(search: SearchSpec, arm: Arm) -> int:
@@ -101,16 +125,11 @@ def _distribution(name: str, choice: Choice) -> BaseDistribution:
     return FloatDistribution(choice.low, choice.high, log=choice.log)
 
 
-def _tpe(choices: Mapping[str, Choice], seed: int, history: Sequence[Outcome]) -> Hyperparameters:
-    """Tree-structured Parzen estimator (Bergstra et al. 2011) on the arm's own history."""
-    space = {name: _distribution(name, choice) for name, choice in choices.items()}
-    sampler = optuna.samplers.TPESampler(seed=seed % 2**32, n_startup_trials=1)
+def _learn(history: Sequence[Outcome], space: Mapping[str, BaseDistribution]) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(direction="maximize", sampler=sampler)
+    study = optuna.create_study(direction="maximize")
     study.add_trials([_past(outcome, space) for outcome in history])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return dict(study.ask(space).params)
+    return study
 
 
 def _past(outcome: Outcome, space: Mapping[str, BaseDistribution]) -> FrozenTrial:

@@ -12,7 +12,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from study.experiment.jobs import CLOSED
 from study.experiment.ledger import Ledger
 from study.experiment.progress import is_finished, planned_jobs, progress_of
 from study.shyft.calibration import BasinFeatures
@@ -226,7 +225,7 @@ class LiveProgress:
 
     def update(self, book: Ledger) -> None:
         """Show where the study stands now."""
-        done = sum(book.status(key) in CLOSED for key in book.jobs)
+        done = book.closed.total()
         planned = planned_jobs(book.spec, len(book.arms))
         stage = "finished" if is_finished(book) else "scoring" if book.trained() else "training"
         self._bar.update(self._task, description=stage, completed=done, total=planned)

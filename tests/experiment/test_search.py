@@ -16,7 +16,7 @@ import pytest
 from small import small_spec
 
 from study.experiment.arms import Arm, compared, expand
-from study.experiment.search import Outcome, sample, typical
+from study.experiment.search import Hyperparameters, Outcome, Sampler, typical
 from study.spec import SearchSpec, TrainingSpec
 
 LSTM, EALSTM = expand(small_spec(factors={"model": ["lstm", "ealstm"]}))
@@ -32,6 +32,10 @@ SPACE: dict[str, Any] = {
 
 def search(space: Mapping[str, Any] = SPACE, **changes: Any) -> SearchSpec:
     return SearchSpec.model_validate({"space": space, "cohort_size": 8} | changes)
+
+
+def sample(spec: SearchSpec, arm: Arm, index: int, history: list[Outcome]) -> Hyperparameters:
+    return Sampler(spec, arm, history).draw(index)
 
 
 def past(spec: SearchSpec, arm: Arm = LSTM, number: int = 8) -> list[Outcome]:
@@ -115,6 +119,14 @@ def test_tpe_learns_from_closed_cohorts() -> None:
     history = past(spec, number=24)
     drawn = [sample(spec, LSTM, i, history)["dropout"] for i in range(24, 64)]
     assert np.median(drawn) < 0.15  # uniform draws: 0.25
+
+
+def test_draws_leave_no_trace() -> None:
+    """A sampler serves a whole cohort; after a restart a new one goes on in its midst."""
+    spec = search()
+    one, draws = Sampler(spec, LSTM, past(spec)), (8, 9, 10, 11)
+    assert [one.draw(i) for i in draws] == [sample(spec, LSTM, i, past(spec)) for i in draws]
+    assert [one.draw(i) for i in reversed(draws)] == [one.draw(i) for i in draws][::-1]
 
 
 @pytest.mark.parametrize(
