@@ -29,11 +29,11 @@ from small import small_content
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(2400)]
 
 CONTENT = small_content(
-    training__epochs=8,
+    training__epochs=12,
     training__batch_size=1,
-    training__targets_per_window=20,  # an epoch of about half a second: time to be killed in
+    training__targets_per_window=10,  # an epoch of about half a second: time to be killed in
     search__rungs=[2],
-    search__cohorts=3,
+    search__cohorts=4,
     search__cohort_size=6,
     search__reduction=3,
     confirmation={"candidates": 2, "candidate_seeds": 1, "seeds": 4},
@@ -107,7 +107,7 @@ class Chaos:
         assert not self.place.events("test_read"), "the study is too short for so many kills"
         if victim == "server":
             self.server.kill()
-            time.sleep(3)
+            time.sleep(1)
             self.server.start()
         elif victim == "driver":
             self.driver.kill()
