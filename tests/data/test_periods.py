@@ -60,6 +60,6 @@ def test_levels_become_inputs(
         {"train": "1990-01-01:1991-01-01", "validation": "1992-01-01:1993-01-01"}
     )
     data = DataSpec(forcing=("prcp", "tmax"), attributes=("p_mean",), periods=periods)
-    inputs = inputs_of({"model": "lstm", "snow": snow, "statics": statics}, data)
+    inputs = inputs_of({"snow": snow, "statics": statics, "shyft": "off"}, data)
     assert inputs.dynamic == dynamic and inputs.static == static
     assert set(inputs.dynamic) <= set(INPUT_UNITS)

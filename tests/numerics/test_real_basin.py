@@ -60,7 +60,7 @@ def test_tutorial_of_2018(camels_root: Path | None, tmp_path: Path) -> None:
         pytest.skip("needs CAMELS-US: set CAMELS_US_ROOT to its folder")
     store = build_camels_us(camels_root, tmp_path / "one.zarr", basins=[BASIN])
     spec = parse_spec(SPEC, "the tutorial")
-    inputs = inputs_of({"snow": "off", "statics": "off"}, spec.data)
+    inputs = inputs_of({"snow": "off", "statics": "off", "shyft": "off"}, spec.data)
     data = DeviceData(assemble(store, spec, inputs, read_test=True))
     trainer = Trainer(data, model="lstm", inputs=inputs, config=spec.training, seed=1)
     scores = []

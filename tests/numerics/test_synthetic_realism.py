@@ -97,7 +97,7 @@ def test_basins_differ_as_much_as_real_ones(real: Signatures, synthetic: Signatu
 def test_a_network_learns_from_synthetic_basins(store: xr.Dataset) -> None:
     """As from real ones: within seconds far above the mean flow, and better with more passes."""
     spec = parse_spec(LEARNING, "the learning test")
-    inputs = inputs_of({"snow": "off", "statics": "on"}, spec.data)
+    inputs = inputs_of({"snow": "off", "statics": "on", "shyft": "off"}, spec.data)
     data = DeviceData(assemble(store, spec, inputs))
     trainer = Trainer(data, model="lstm", inputs=inputs, config=spec.training, seed=1)
     curve = []
