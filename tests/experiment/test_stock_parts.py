@@ -8,12 +8,14 @@ and would fail on the stock part.
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import optuna
 import pytest
@@ -54,6 +56,14 @@ class Search:
     """What MLflow has of it"""
     calls: Counter[str] = field(default_factory=Counter)
     """Calls of the MLflow client for one report, that of `DEATH`"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _environment() -> Iterator[None]:
+    """As it was, when these tests end: the stock callback names its server there, and a `study run`
+    of a later test would write to that."""
+    with mock.patch.dict(os.environ):
+        yield
 
 
 @pytest.fixture(scope="module")
