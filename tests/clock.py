@@ -15,7 +15,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
@@ -137,9 +137,12 @@ class Simulation:
         self._free: dict[Gpu, None] = {}
         self._busy: dict[Gpu, Assignment] = {}
         self._asked: set[JobKey] = set()
-        log = EventLog(storage)
-        if tracking_uri is not None:
-            log.append(event="study", spec=spec.model_dump(mode="json"), digests={}, provenance={})
+        with self._timing():
+            log = EventLog(storage)
+            if tracking_uri is not None:
+                log.append(
+                    event="study", spec=spec.model_dump(mode="json"), digests={}, provenance={}
+                )
         self.book = Book(spec, expand(spec), log)
         self._projection = Projection(self.book, tracking_uri) if tracking_uri else None
 
@@ -157,7 +160,7 @@ class Simulation:
             self._after(self.cluster.arrival * node / nodes, functools.partial(self._arrive, node))
         if self._projection is not None:
             self._after(SECONDS_BETWEEN_ROUNDS, self._track)
-        with mock.patch.object(eventlog, "time", self):
+        with self._timing():
             while not self.book.trained():
                 at, _, happen = heapq.heappop(self._queue)
                 self._account(at)
@@ -169,6 +172,10 @@ class Simulation:
         self.measured.hours = self.now / 3600
         self.measured.real = time.perf_counter() - started
         return self.measured
+
+    def _timing(self) -> AbstractContextManager[object]:
+        """Make the event log live by this clock."""
+        return mock.patch.object(eventlog, "time", self)
 
     def _after(self, seconds: float, happen: Callable[[], None]) -> None:
         heapq.heappush(self._queue, (self.now + seconds, next(self._order), happen))

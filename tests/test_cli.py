@@ -96,6 +96,22 @@ def test_check_touches_nothing(tmp_path: Path, run: Callable[..., Ended]) -> Non
 
 
 @pytest.mark.parametrize(
+    ("halving", "told"),
+    [  # two cohorts of 4, rungs after 1 and 2 epochs of 4; 7 jobs of 4 epochs confirm
+        ("synchronous", "8 trials, 44 epochs at most; in all 30 jobs, 88 epochs"),
+        ("asynchronous", "8 trials, about 44 epochs, 60 at most; in all 30 jobs, about 88 epochs"),
+    ],
+)
+def test_check_says_how_sure_the_budget_is(
+    halving: str, told: str, tmp_path: Path, run: Callable[..., Ended]
+) -> None:
+    spec = tmp_path / "small.yaml"
+    spec.write_text(yaml.safe_dump(small_content()))
+    ended = run("check", spec, "--set", f"search.halving={halving}")
+    assert told in " ".join(ended.stdout.split()), ended.stdout
+
+
+@pytest.mark.parametrize(
     ("arguments", "told"),
     [
         ("run absent.yaml", "absent.yaml: cannot be read"),

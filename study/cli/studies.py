@@ -57,9 +57,13 @@ def check(
     console.print("contrasts:")
     for contrast in facts["contrasts"]:
         console.print(f"    {contrast}")
+    epochs, most = facts["epochs_per_arm"], facts["most_epochs_per_arm"]
+    budget, about = f"{most} epochs at most", ""
+    if most > epochs:  # asynchronous halving
+        budget, about = f"about {epochs} epochs, {most} at most", "about "
     console.print(
-        f"each arm: {facts['trials_per_arm']} trials, {facts['epochs_per_arm']} epochs at most; "
-        f"in all {facts['jobs']} jobs, {facts['epochs']} epochs"
+        f"each arm: {facts['trials_per_arm']} trials, {budget}; "
+        f"in all {facts['jobs']} jobs, {about}{facts['epochs']} epochs"
     )
     if store is not None:
         for line in facts["features"]:

@@ -87,11 +87,13 @@ class Book(Ledger):
         self.log.flush(older_than=1.0)
 
     def _ask_search(self) -> Job | None:
-        """The next trial: of the arm that has asked for fewest, once its last cohort is closed."""
+        """The next trial: of the arm that has asked for fewest, once its last cohort is closed;
+        with asynchronous halving, at once."""
         for arm in sorted(self.arms, key=lambda a: self._asked[a]):
             index = self._asked[arm]
             cohort, member = divmod(index, self.spec.search.cohort_size)
-            if cohort < self.spec.search.cohorts and self.closed[arm, "search"] >= index - member:
+            may = self.asynchronous or self.closed[arm, "search"] >= index - member
+            if may and cohort < self.spec.search.cohorts:
                 drawn = self._sampler(arm, cohort).draw(index)
                 return self._ask(JobKey(arm, "search", index, 0), drawn)
         return None
@@ -100,11 +102,18 @@ class Book(Ledger):
         """What draws a cohort's trials: one for all, since they learn from the same trials."""
         latest, sampler = self._samplers.get(arm, (None, None))
         if sampler is None or latest != cohort:
-            earlier = range(cohort * self.spec.search.cohort_size)
-            past = [self._outcome(JobKey(arm, "search", i, 0)) for i in earlier]
-            sampler = Sampler(self.spec.search, self.arms[arm], past)
+            sampler = Sampler(self.spec.search, self.arms[arm], self._past(arm, cohort))
             self._samplers[arm] = cohort, sampler
         return sampler
+
+    def _past(self, arm: str, cohort: int) -> list[Outcome]:
+        """What a cohort learns from: those trials of earlier cohorts that have come to a rung or
+        failed. That is all of them; with asynchronous halving, those that have by now, and none
+        while they are too few to fill a cohort."""
+        size, rungs = self.spec.search.cohort_size, rungs_of(self.spec)
+        jobs = [self.jobs[JobKey(arm, "search", i, 0)] for i in range(cohort * size)]
+        known = [j for j in jobs if j.failure is not None or any(r in j.scores for r in rungs)]
+        return [self._outcome(job.key) for job in known] if len(known) >= size else []
 
     def _ask_confirmation(self) -> Job | None:
         """The next candidate or replicate of an arm that has come so far."""
@@ -137,14 +146,21 @@ class Book(Ledger):
         )
 
     def _settle(self, key: JobKey) -> None:
-        """Decide what can be decided now that a job has come to a rung, or failed."""
+        """Decide what follows from a job's coming to a rung, or its failure."""
         if key.stage == "search":
             self._decide(key.arm, self._cohort_of(key))
         self._select(key.arm)
 
     def _decide(self, arm: str, cohort: int) -> None:
-        """Decide all rungs of a cohort that can be decided."""
-        members = None if self._unsettled[arm, cohort] else self.cohort(arm, cohort)
+        """Decide what can be decided now that a trial of a cohort has come to a rung, or failed."""
+        if self.asynchronous:
+            self._promote(arm)
+        elif not self._unsettled[arm, cohort]:
+            self._halve(arm, cohort)
+
+    def _halve(self, arm: str, cohort: int) -> None:
+        """Synchronous halving: decide all rungs of a cohort whose members are there."""
+        members = self.cohort(arm, cohort)
         if members is None:
             return
         for rung in self.spec.search.rungs:
@@ -155,6 +171,28 @@ class Book(Ledger):
                 self._write(event="decided", arm=arm, cohort=cohort, rung=rung, go=go)
             going_on = self.decisions[arm, cohort, rung]
             members = [j for j in members if j.key.trial in going_on]
+
+    def _promote(self, arm: str) -> None:
+        """Asynchronous halving: let go on who is among the best of a rung so far.
+
+        Once all others are closed, those that wait can hope for nobody: the best of a rung that
+        was too small to let anyone go on does so now; if there is none, all of them are stopped.
+        """
+        least = 1 if self._at_rest(arm) else 0
+        for rung in self.spec.search.rungs:
+            there = self.rungs[arm, rung]
+            while (best := there.promotable(self.spec.search.reduction, least=least)) is not None:
+                self._write(event="decided", arm=arm, rung=rung, go=[best], stop=[])
+        if self._at_rest(arm):
+            for rung in self.spec.search.rungs:
+                waiting = self.rungs[arm, rung].waiting
+                if waiting:
+                    self._write(event="decided", arm=arm, rung=rung, go=[], stop=waiting)
+
+    def _at_rest(self, arm: str) -> bool:
+        """All trials of an arm were asked, and are closed or wait."""
+        waiting = sum(self.rungs[arm, rung].num_waiting for rung in self.spec.search.rungs)
+        return self.closed[arm, "search"] + waiting == self.spec.trials_per_arm()
 
     def _select(self, arm: str) -> None:
         """Choose the arm's winner once its candidates are scored with fresh seeds."""

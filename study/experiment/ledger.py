@@ -6,14 +6,14 @@ them (`Book`), a report, `study status` in another terminal, the tracking server
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from study.experiment.arms import Arm
 from study.experiment.eventlog import Event
 from study.experiment.jobs import CLOSED, Job, JobKey, Stage, Status
-from study.experiment.scheduler import finite
+from study.experiment.scheduler import Rung, finite
 from study.spec import StudySpec
 
 
@@ -23,9 +23,12 @@ class Ledger:
     def __init__(self, spec: StudySpec, arms: tuple[Arm, ...], events: Iterable[Event] = ()):
         self.spec = spec
         self.arms = {arm.name: arm for arm in arms}
+        self.asynchronous = spec.search.halving == "asynchronous"
         self.jobs: dict[JobKey, Job] = {}
         self.decisions: dict[tuple[str, int, int], list[int]] = {}
-        """(arm, cohort, rung) -> trials that go on"""
+        """(arm, cohort, rung) -> trials that go on; with synchronous halving"""
+        self.rungs: dict[tuple[str, int], Rung] = defaultdict(Rung)
+        """(arm, rung) -> who has come there; with asynchronous halving"""
         self.evaluations: dict[JobKey, dict[str, Any]] = {}
         """Replicate -> its scores on the periods read"""
         self.readings: list[list[str]] = []
@@ -139,6 +142,8 @@ class Ledger:
             job.losses += 1
         elif event["event"] == "failed":
             job.failure = event["reason"]
+            if self.asynchronous and job.key.stage == "search":
+                self._fall(job)
             self._become(job, "failed")
         else:
             epoch = event["epoch"]
@@ -152,13 +157,36 @@ class Ledger:
                 self._become(job, "done")
             elif job.key.stage == "search" and epoch in self.spec.search.rungs:
                 self._become(job, "wait")
+                if self.asynchronous:
+                    self.rungs[job.key.arm, epoch].come(job.key.trial, job.scores[epoch])
+
+    def _fall(self, job: Job) -> None:
+        """A trial fails on its way to a rung; or where it waits, and its score still counts."""
+        arm, trial = job.key.arm, job.key.trial
+        if job.status == "wait":
+            self.rungs[arm, job.epochs].leave(trial, job.scores[job.epochs])
+        else:
+            ahead = [rung for rung in self.spec.search.rungs if rung > job.epochs]
+            if ahead:
+                self.rungs[arm, ahead[0]].fall(trial)
+
+    def decided_on(self, event: Event) -> list[Job]:
+        """The trials that a decision is about: a cohort's; with asynchronous halving, those that
+        it names."""
+        if not self.asynchronous:
+            return self.cohort(event["arm"], event["cohort"]) or []
+        named = event["go"] + event["stop"]
+        return [self.jobs[JobKey(event["arm"], "search", trial, 0)] for trial in named]
 
     def _apply_decision(self, event: Event) -> None:
-        """Those named go on, the others of their cohort are stopped."""
-        self.decisions[event["arm"], event["cohort"], event["rung"]] = event["go"]
-        go = set(event["go"])
-        for job in self.cohort(event["arm"], event["cohort"]) or []:
+        """Those in `go` go on, the others that wait are stopped."""
+        arm, rung, go = event["arm"], event["rung"], set(event["go"])
+        if not self.asynchronous:
+            self.decisions[arm, event["cohort"], rung] = event["go"]
+        for job in self.decided_on(event):
             if job.status == "wait":
+                if self.asynchronous:
+                    self.rungs[arm, rung].leave(job.key.trial, job.scores[rung])
                 self._become(job, "run" if job.key.trial in go else "stopped")
 
     def _become(self, job: Job, status: Status) -> None:

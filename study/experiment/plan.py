@@ -10,7 +10,7 @@ import torch
 from study.experiment.arms import declared_contrasts, expand
 from study.experiment.engine import Prepared, accounts
 from study.experiment.jobs import JobKey
-from study.experiment.progress import planned_epochs, planned_jobs
+from study.experiment.progress import most_epochs, planned_epochs, planned_jobs
 from study.experiment.search import typical
 from study.experiment.trial import make_trainer
 from study.spec import StudySpec
@@ -26,6 +26,7 @@ def plan(spec: StudySpec) -> dict[str, Any]:
         "contrasts": [contrast.name for contrast in declared_contrasts(spec, arms)],
         "trials_per_arm": spec.trials_per_arm(),
         "epochs_per_arm": planned_epochs(spec),
+        "most_epochs_per_arm": most_epochs(spec),
         "jobs": planned_jobs(spec, len(arms)),
         "epochs": planned_epochs(spec) * len(arms),
     }

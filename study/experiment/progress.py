@@ -69,14 +69,30 @@ def planned_jobs(spec: StudySpec, num_arms: int) -> int:
 
 
 def planned_epochs(spec: StudySpec) -> int:
-    """Epochs of one arm if no trial fails: the same for every arm."""
+    """Epochs of one arm if no trial fails: the same for every arm.
+
+    With asynchronous halving they are the fewest: a trial that is among the best only until better
+    ones come has gone on by then. How many do depends on the order of reports.
+    """
     search, epochs, before = spec.search, 0, 0
-    members = search.cohort_size
+    competitions = 1 if search.halving == "asynchronous" else search.cohorts
+    members = spec.trials_per_arm() // competitions
     for rung in rungs_of(spec):
         epochs += members * (rung - before)
         members, before = max(1, members // search.reduction), rung
-    confirmation = (_again(spec) + spec.confirmation.seeds) * spec.training.epochs
-    return search.cohorts * epochs + confirmation
+    return competitions * epochs + _confirmation_epochs(spec)
+
+
+def most_epochs(spec: StudySpec) -> int:
+    """Epochs that one arm cannot exceed: with asynchronous halving, those of a search whose every
+    trial is better than all before it, and goes on."""
+    if spec.search.halving == "synchronous":
+        return planned_epochs(spec)
+    return spec.trials_per_arm() * spec.training.epochs + _confirmation_epochs(spec)
+
+
+def _confirmation_epochs(spec: StudySpec) -> int:
+    return (_again(spec) + spec.confirmation.seeds) * spec.training.epochs
 
 
 def _again(spec: StudySpec) -> int:

@@ -180,7 +180,7 @@ class BookScheduler(_Unsaved, TrialScheduler):
         return next(pending, None)
 
     def debug_string(self) -> str:
-        return "synchronous halving in cohorts"
+        return f"{self.book.spec.search.halving} halving"
 
 
 def _own_doing(error: BaseException | None) -> bool:

@@ -276,8 +276,7 @@ class Projection:
         if event["event"] in ("reported", "failed"):
             return [JobKey.parse(event["key"])]
         if event["event"] == "decided":
-            jobs = self.book.cohort(event["arm"], event["cohort"]) or []
-            return [job.key for job in jobs]
+            return [job.key for job in self.book.decided_on(event)]
         return []
 
     def _log_evaluation(self, event: Event) -> None:

@@ -145,6 +145,14 @@ class SearchSpec(SpecModel):
     """Epochs after which a cohort keeps its best; the epoch cap is the last one by itself."""
     reduction: int = Field(3, ge=2)
     """A rung keeps one in this many."""
+    halving: Literal["synchronous", "asynchronous"] = "synchronous"
+    """Synchronous: a rung is decided when its whole cohort is there, by scores alone; the number of
+    workers, their order, kills and restarts change nothing. Asynchronous (Li et al. 2020, arXiv
+    1810.05934): a trial goes on as soon as it is among the best of its arm's that have come to the
+    rung so far, and no worker waits for a cohort. Its promise is weaker: decisions depend on the
+    order of reports, so that a study run again is another study; replaying a log repeats the
+    decisions it holds. Arms have the same number of trials then, but not quite of epochs; a cohort
+    learns from what is known of earlier cohorts' trials when it is begun."""
     seed: int = Field(1, ge=0)
     repeats: int = Field(1, ge=1)
     """Whole searches of every arm, each with seeds of its own and its own confirmation. The first

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from clock import Cluster, Simulation
-from simulator import drive, outcome, sometimes
+from simulator import drive, open_book, outcome, sometimes
 from small import small_spec
 
 from study.experiment.storage import LocalStorage
@@ -27,6 +27,7 @@ def test_a_cluster_that_loses_nodes_finds_what_one_worker_finds(tmp_path: Path) 
     simulation = Simulation(SPEC, LocalStorage(tmp_path / "many"), RESTLESS, failure=sometimes)
     measured = simulation.run()
     assert outcome(simulation.book) == expected
+    assert outcome(open_book(SPEC, LocalStorage(tmp_path / "many"))) == expected
     lost = [event for event in simulation.book.log.events if event["event"] == "lost"]
     assert len(lost) > 8 and measured.repeated > 0, "no node was lost: proves nothing"
 
