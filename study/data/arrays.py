@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -46,6 +47,13 @@ class StudyArrays:
     scaler: Scaler
     qobs_std: np.ndarray
     """(basin,) float32: standard deviation of each basin's training discharge, mm/d."""
+
+    @cached_property
+    def target(self) -> np.ndarray:
+        """(basin, day) `qobs` in standard units. Asked for before the arrays go to the workers of
+        a node, it goes along, and they share it."""
+        target: np.ndarray = self.scaler.scale_qobs(self.qobs)
+        return target
 
     def days(self, period: str) -> pd.DatetimeIndex:
         span = self.periods[period]

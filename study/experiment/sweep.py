@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 import torch
@@ -28,7 +28,6 @@ from ray.tune.search import Searcher
 
 from study.data.arrays import StudyArrays
 from study.errors import StudyError
-from study.experiment.book import Book
 from study.experiment.jobs import JobKey
 from study.experiment.limits import check_gpu_share
 from study.experiment.storage import Storage, open_storage
@@ -36,6 +35,9 @@ from study.experiment.trial import RunningJob, Worker
 from study.seeding import derive
 from study.spec import ResourcesSpec
 from study.training.loop import DeviceData
+
+if TYPE_CHECKING:  # workers import this module, and need no sampler
+    from study.experiment.book import Book
 
 KEY = "key"
 """Where a Tune configuration names the job, as text."""
@@ -273,6 +275,7 @@ def sweep(
         return
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(num_workers)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the book keeps what failed
+    _ = arrays.target  # here, so that no worker computes and holds one of its own
     shared = {
         "spec": book.spec,
         "arms": book.arms,

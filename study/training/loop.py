@@ -33,7 +33,7 @@ class DeviceData:
         """(basin, attribute)"""
         self.baseline = None if arrays.baseline is None else _tensor(arrays.baseline).to(device)
         """(basin, day), standard units: simulated discharge that some models correct"""
-        self.target = _tensor(arrays.scaler.scale_qobs(arrays.qobs)).to(self.device)
+        self.target = _tensor(arrays.target).to(self.device)
         """(basin, day), standard units, NaN where there is none"""
         self.qobs_std = _tensor(arrays.qobs_std).to(self.device)
         """(basin,) mm/d"""
