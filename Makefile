@@ -5,7 +5,9 @@ BIN := .venv/bin
 export MLFLOW_DISABLE_TELEMETRY := true
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: demo test slow chaos lint bench neuralhydrology shyft parity clean
+CHROMIUM ?= /usr/bin/chromium
+
+.PHONY: demo test slow chaos testbed calibration browser notebooks lint bench neuralhydrology shyft parity clean
 
 .venv/ready: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -18,13 +20,26 @@ demo: .venv/ready  ## a real small study on synthetic basins whose truth is know
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh search_spaces/demo.sh
 
 test: .venv/ready  ## all tests but the slow ones
-	$(BIN)/pytest -m 'not benchmark and not slow and not chaos'
+	$(BIN)/pytest -n 2 --dist loadfile -m 'not (benchmark or browser or calibration or chaos or slow or testbed)'
 
 slow: .venv/ready  ## tests that take a minute and more
 	$(BIN)/pytest -m slow
 
 chaos: .venv/ready  ## a study whose every part is killed, beside one that is left in peace
 	$(BIN)/pytest -m chaos tests/experiment/test_chaos.py
+
+testbed: .venv/ready  ## a Ray cluster of several hosts (Linux namespaces; root) that loses a worker and its head
+	infra/testbed/install.sh
+	tests/testbed/run.sh $(CURDIR)/$(BIN)/python
+
+notebooks: .venv/ready  ## run the notebooks: on invented basins, or `make notebooks ROOT=camels_us`
+	$(BIN)/python notebooks/execute.py $(if $(ROOT),--root $(ROOT))
+
+calibration: .venv/ready  ## intervals held against known truth: false positives, coverage
+	$(BIN)/pytest -q -s -m calibration --timeout=0 tests/calibration
+
+browser: .venv/ready  ## pages in a real browser; screenshots stay in browser/
+	CHROMIUM=$(CHROMIUM) $(BIN)/pytest -m browser --timeout=600 tests/browser
 
 lint: .venv/ready  ## style and types
 	$(BIN)/ruff check .
@@ -40,8 +55,8 @@ neuralhydrology:  ## an environment of its own for the peer that `make test` com
 shyft:  ## an environment of its own for the hydrological model Shyft
 	infra/shyft/install.sh
 
-parity: .venv/ready neuralhydrology  ## how far numbers are from those of other packages
-	$(BIN)/pytest -m 'not benchmark' tests/numerics
+parity: .venv/ready neuralhydrology  ## how far numbers are from those of other packages, and bundles from studies
+	CI=1 $(BIN)/pytest -m 'not benchmark' tests/numerics tests/export/test_parity.py tests/export/test_pretrained.py
 
 clean:
-	rm -rf .venv .venv-neuralhydrology .venv-shyft demo
+	rm -rf .venv .venv-neuralhydrology .venv-shyft demo browser

@@ -8,7 +8,7 @@ for world in true shuffled; do
     flag=--snow-signal
     test $world = true || flag=--no-snow-signal
     printf '\n== The snow series is %s ==\n' "$world"
-    study data synthesize --out demo/$world/basins --basins 24 $flag
+    study data synthesize --out demo/$world/basins --basins 30 $flag
     study data build --root demo/$world/basins --snow demo/$world/basins/swe_uaz --out demo/$world/store.zarr
     study run "$here/demo.yaml" --data demo/$world/store.zarr --results demo/results --set name=demo_$world
 done

@@ -6,10 +6,14 @@
     └── InputError             what the user gave is wrong: exit code 2
         ├── SpecError          the YAML file or a `--set`
         ├── DataError          a data file, a store, a basin
+        ├── StorageError       a bucket that cannot be reached or used; an OSError, too
         └── BundleError        an exported model
+    Interrupted                SIGTERM or Ctrl-C: exit code 128 + number of the signal
 
 Messages are one paragraph: what was read (file, key, basin), the rule, the value, the cure.
 """
+
+import signal
 
 
 class StudyError(Exception):
@@ -40,5 +44,28 @@ class DataError(InputError):
     """A data file, a store or a basin is not valid."""
 
 
+class StorageError(InputError, OSError):
+    """The place of results or data cannot be reached or used.
+
+    An OSError, too: a job that meets with one is not to blame, and goes on later.
+    """
+
+
 class BundleError(InputError):
     """An exported model is not valid."""
+
+
+class Interrupted(BaseException):
+    """Somebody ended the study by a signal. As `KeyboardInterrupt`, no `except Exception` of a
+    library stops it on its way out."""
+
+    def __init__(self, number: int):
+        """
+        Args:
+            number: Of the signal.
+        """
+        super().__init__(
+            f"interrupted by {signal.Signals(number).name}; "
+            "the same command goes on where the study stopped"
+        )
+        self.exit_code = 128 + number

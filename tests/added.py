@@ -33,7 +33,8 @@ def add_by_hand(source: Path, out: Path, **account: Any) -> Path:
         discharge[:, day] = 0.06 * stored
     group = xr.Dataset(coords={"basin": base["basin"].values, "time": base["time"].values})
     for number, (name, units) in enumerate(SHYFT_FEATURES.items()):
-        values = (discharge / (1 + number)).astype(np.float32)
+        most = 1 if units == "1" else None
+        values = (discharge / (1 + number)).clip(max=most).astype(np.float32)
         group[name] = ("basin", "time"), values, {"units": units, "group": "shyft"}
     about = {
         "stack": "pt_st_k",

@@ -28,7 +28,7 @@ from study.experiment.book import Book
 from study.experiment.eventlog import EventLog
 from study.experiment.jobs import JobKey, rungs_of, validation_epochs
 from study.experiment.storage import LocalStorage
-from study.experiment.tracking import Projection
+from study.experiment.tracking.tracker import Projection
 from study.seeding import generator
 from study.spec import StudySpec
 

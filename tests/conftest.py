@@ -3,10 +3,14 @@
 import os
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from parity import parity as parity
+from parity import pytest_terminal_summary as pytest_terminal_summary
+from seaweed import BUCKET, S3Server, find_weed
 
 # Before anything imports Ray, MLflow or torch; child processes inherit it.
 os.environ |= {
@@ -17,8 +21,11 @@ os.environ |= {
     "OMP_NUM_THREADS": "1",
     "MPLBACKEND": "agg",
 }
-for name in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI"):  # a study of the person who runs the tests
+for name in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI", "STUDY_CACHE_DIR"):  # of who runs the tests
     os.environ.pop(name, None)
+for name in [n for n in os.environ if n.startswith("AWS_") and n != "AWS_EC2_METADATA_DISABLED"]:
+    del os.environ[name]
+os.environ |= {"AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null"}
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -61,6 +68,26 @@ def synthetic_store(synthetic_root: Path, tmp_path_factory: pytest.TempPathFacto
     out = tmp_path_factory.mktemp("stores") / "synthetic.zarr"
     build_camels_us(synthetic_root, out, snow=synthetic_root / "swe_uaz")
     return out
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """A real S3 server with one empty bucket, started when a test first asks for it."""
+    find_weed()
+    server = S3Server(Path(tempfile.mkdtemp()) / "s3")  # a short path: it makes sockets there
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
+
+
+@pytest.fixture
+def s3_place(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An empty place in the bucket, which the environment's credentials may use."""
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{BUCKET}/{uuid.uuid4().hex[:8]}"
 
 
 @pytest.fixture(scope="session")

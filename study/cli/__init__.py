@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
 import typer
 
 from study import __version__
-from study.cli import data, models, shyft, studies
+from study.cli import data, imports, models, shyft, studies
 from study.cli.common import console, errors
-from study.errors import StudyError
+from study.errors import Interrupted, StudyError
 
 app = typer.Typer(
     name="study",
@@ -21,9 +22,10 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(shyft.app, name="shyft")
+app.add_typer(imports.app, name="import")
 for command in (
     *(studies.check, studies.run, studies.status, studies.report),
-    *(models.export, models.predict, models.ui),
+    *(models.export, models.inspect, models.predict, models.promote, models.ui),
 ):
     app.command()(command)
 
@@ -35,6 +37,10 @@ def main() -> None:
     except (StudyError, OSError) as error:
         errors.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(error.exit_code if isinstance(error, StudyError) else StudyError.exit_code)
+    except Interrupted as end:
+        errors.print(str(end), markup=False, soft_wrap=True)
+        sys.stdout.flush()
+        os._exit(end.exit_code)  # now: a library's thread may be waiting for a server
 
 
 @app.callback(invoke_without_command=True)

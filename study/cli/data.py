@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from study.cli.common import AsJson, console, errors, print_json
+from study.cli.common import AsJson, console, errors, local_store, print_json
 from study.errors import InputError
+from study.experiment.storage import is_s3
 
 app = typer.Typer(help="Make and look at data stores.", no_args_is_help=True)
 
@@ -70,15 +71,45 @@ def build(
 
 
 @app.command()
-def info(store: Path, as_json: AsJson = False) -> None:
+def push(
+    store: Path,
+    place: Annotated[str, typer.Argument(metavar="s3://BUCKET/PREFIX")],
+    replace: Annotated[bool, typer.Option("--replace", help="In place of another store.")] = False,
+) -> None:
+    """Send a store to S3, where every host of a cluster can read it; goes on where it stopped.
+
+    Example: study data push us.zarr s3://bucket/us.zarr
+    """
+    from rich.progress import Progress
+
+    from study.experiment.shared_store import push as send
+
+    if not is_s3(place):
+        raise InputError(f"{place}: is no place in S3; give s3://bucket/prefix")
+    with Progress(console=errors, transient=True) as bar:
+        task = bar.add_task("sending", total=None)
+        sent = send(
+            store,
+            place,
+            replace=replace,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    console.print(f"{sent} files sent: {place}")
+
+
+@app.command()
+def info(
+    store: Annotated[str, typer.Argument(metavar="STORE|s3://")], as_json: AsJson = False
+) -> None:
     """Say what a store holds, and check it against its digests.
 
     Example: study data info us.zarr
     """
     from study.data.store import describe, open_store, verify
 
-    dataset = open_store(store)
-    verify(dataset, store)
+    path = local_store(store)
+    dataset = open_store(path)
+    verify(dataset, path)
     facts = describe(dataset)
     if as_json:
         print_json(facts)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from study.cli.common import Address, AsJson, console, errors, print_json
 from study.errors import InputError
+
+if TYPE_CHECKING:
+    from study.shyft.calibration import BasinFeatures
+    from study.spec import Period
 
 app = typer.Typer(
     help="The hydrological model Shyft as a source of features.", no_args_is_help=True
@@ -48,15 +53,10 @@ def simulate(
 
     from study.data.text import read_ids
     from study.experiment.cluster import connected, each
-    from study.report.console import shyft_view
     from study.shyft.calibration import Method
     from study.shyft.store import add_features
-    from study.spec import parse_period
 
-    train = parse_period(train_period, "--train-period")
-    validation = None
-    if validation_period is not None:
-        validation = parse_period(validation_period, "--validation-period")
+    train, validation = _days(train_period, validation_period)
     if goal not in ("nse", "kge"):
         raise InputError(f"--goal {goal}: it can be nse or kge")
     method = Method(
@@ -76,8 +76,22 @@ def simulate(
             each=each,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
+    _show(found, as_json)
+
+
+def _days(train: str, validation: str | None) -> tuple[Period, Period | None]:
+    from study.spec import parse_period
+
+    if validation is None:
+        return parse_period(train, "--train-period"), None
+    return parse_period(train, "--train-period"), parse_period(validation, "--validation-period")
+
+
+def _show(found: Mapping[str, BasinFeatures], as_json: bool) -> None:
+    from study.report.console import shyft_view
+
     if as_json:
         print_json({b: {**f.scores} if f.series else {"error": f.log["error"]}
-                     for b, f in found.items()})  # fmt: skip
+                    for b, f in found.items()})  # fmt: skip
     else:
         console.print(shyft_view(found))

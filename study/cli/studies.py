@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,33 +13,47 @@ import typer
 from study.cli.common import (
     Address,
     AsJson,
+    Data,
+    NumGpus,
     Results,
     Settings,
+    Study,
     TrackingUri,
     console,
     errors,
+    local_store,
     open_study,
     print_json,
 )
 from study.errors import InputError, StudyError
+from study.experiment.storage import is_s3
 
 if TYPE_CHECKING:
+    from study.experiment.book import Book
+    from study.experiment.storage import Storage
     from study.spec import StudySpec
 
 
 def check(
-    spec: Path, data: Annotated[Path | None, typer.Option(help="Data store.")] = None,
+    spec: Path, data: Data = None,
+    address: Annotated[
+        str | None, typer.Option(help="Of a running Ray cluster: how many trials fit there.")
+    ] = None,
     settings: Settings = None, as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Show the arms, budget and cost of a study; start nothing, write nothing.
+    """Show the arms, budget and cost of a study.
+
+    Starts nothing and writes nothing. With a store it checks the data, too, and times an epoch.
 
     Example: study check search_spaces/camels_us_snow.yaml --data us.zarr
     """
-    from study.experiment.plan import features, plan, timed_epoch
+    from study.experiment.plan import features, plan, room_there, timed_epoch, told
     from study.spec import load_spec
 
     loaded = load_spec(spec, settings or ())
     facts = plan(loaded)
+    if address is not None:
+        facts["cluster"] = room_there(loaded, address)
     store = _store_path(loaded, spec, data, required=False)
     if store is not None:
         from study.experiment.engine import prepare
@@ -50,123 +66,153 @@ def check(
     if as_json:
         print_json(facts)
         return
-    console.print(f"{facts['study']}: {len(facts['arms'])} arms")
-    for arm in facts["arms"]:
-        levels = ", ".join(f"{factor} {level}" for factor, level in arm["factors"].items())
-        console.print(f"    {arm['arm']:24} {levels}")
-    console.print("contrasts:")
-    for contrast in facts["contrasts"]:
-        console.print(f"    {contrast}")
-    epochs, most = facts["epochs_per_arm"], facts["most_epochs_per_arm"]
-    budget, about = f"{most} epochs at most", ""
-    if most > epochs:  # asynchronous halving
-        budget, about = f"about {epochs} epochs, {most} at most", "about "
-    console.print(
-        f"each arm: {facts['trials_per_arm']} trials, {budget}; "
-        f"in all {facts['jobs']} jobs, {about}{facts['epochs']} epochs"
-    )
-    if store is not None:
-        for line in facts["features"]:
-            console.print(line)
-        console.print(
-            f"a timed epoch took {facts['seconds_an_epoch']:.2f} s (mean of the arms, middle of "
-            f"the space): about {facts['cpu_hours']:.1f} hours on one worker, divided by workers"
-        )
+    for line in told(facts):
+        console.print(line)
 
 
 def run(
     spec: Path,
-    data: Annotated[Path | None, typer.Option(help="Data store.")] = None,
+    data: Data = None,
     results: Results = "results",
     address: Address = None,
+    num_gpus: NumGpus = None,
     tracking_uri: TrackingUri = None,
     settings: Settings = None,
 ) -> None:
     """Start a study, or go on with it wherever it stopped.
 
+    SIGTERM or Ctrl-C lets workers save their jobs and ends it within 20 seconds, with exit code
+    143 or 130; a second one ends it at once. Either way the same command goes on.
+
     Example: study run search_spaces/camels_us_snow.yaml --data us.zarr --results results
+
+    On a cluster: study run search_spaces/camels_us_snow.yaml --address auto
+    --data s3://bucket/us.zarr --results s3://bucket/results
     """
     from study.experiment.engine import prepare, raise_failure, study_storage
     from study.experiment.engine import run as run_study
-    from study.experiment.progress import winner_of
-    from study.experiment.tracking import default_uri, log_report
-    from study.export.winner import export_arm
-    from study.report.compare import write_report
-    from study.report.console import LiveProgress, show_report
+    from study.experiment.interruption import interruptible
+    from study.experiment.tracking.access import check_access
+    from study.experiment.tracking.tracker import default_uri
+    from study.report.console import LiveProgress
     from study.spec import load_spec
 
     loaded = load_spec(spec, settings or ())
+    storage = study_storage(loaded.name, results)
     store = _store_path(loaded, spec, data, required=True)
     assert store is not None
     prepared = prepare(loaded, store)
-    storage = study_storage(loaded.name, results)
     uri = tracking_uri or default_uri(results)
-    Path(results).mkdir(parents=True, exist_ok=True)
-    with LiveProgress(errors) as progress:
+    if tracking_uri:
+        check_access(tracking_uri)
+    if not is_s3(results):
+        Path(results).mkdir(parents=True, exist_ok=True)
+    with interruptible() as interruption, LiveProgress(errors) as progress:
         book = run_study(
-            prepared, storage, address=address, tracking_uri=uri, progress=progress.update
-        )
-    folder = Path(results) / loaded.name
-    report = write_report(book, storage, folder / "report")
-    bundle = folder / "export" / winner_of(book)
-    shutil.rmtree(bundle, ignore_errors=True)  # of the study before it grew
-    export_arm(book, storage, winner_of(book), bundle)
-    show_report(report, console)
-    console.print(f"report    {folder / 'report'}")
-    console.print(f"bundle    {bundle}")
-    console.print(f"MLflow    study ui --tracking-uri {uri}")
-    try:
-        log_report(book, uri, folder / "report")
-    except StudyError as error:
-        errors.print(f"warning: {error}; the same `study run` tries again", markup=False)
+            prepared, storage, address=address, num_gpus=num_gpus, tracking_uri=uri,
+            progress=progress.update, interruption=interruption,
+        )  # fmt: skip
+    _show_answer(book, storage, f"{results.rstrip('/')}/{loaded.name}", uri)
     raise_failure(book)
 
 
-def status(study: str, results: Results = "results", as_json: AsJson = False) -> None:
-    """Show where a study stands, also from another terminal while it runs.
+def _show_answer(book: Book, storage: Storage, home: str, uri: str) -> None:
+    """Write the winner's bundle and the report, print it, and put both into MLflow."""
+    from study.experiment.progress import winner_of
+    from study.experiment.storage import results_folder
+    from study.export.manifest import MANIFEST
+    from study.export.registering import register_arm
+    from study.export.winner import export_arm
+    from study.report.compare import REPORT, write_report
+    from study.report.console import show_report
+    from study.report.exhibits import publish
 
-    Example: study status camels_us_snow --results results
+    winner = winner_of(book)
+    bundle = f"export/{winner}"
+    with results_folder(storage, bundle, last=MANIFEST) as folder:
+        shutil.rmtree(folder, ignore_errors=True)  # of the study before it grew
+        export_arm(book, storage, winner, folder)
+    with results_folder(storage, "report", last=REPORT) as folder:
+        show_report(write_report(book, storage, folder), console)
+        console.print(f"report    {home}/report")
+        console.print(f"bundle    {home}/{bundle}")
+        console.print(f"MLflow    study ui --tracking-uri {uri}")
+        try:
+            publish(book, storage, uri, folder)
+            version = register_arm(book, storage, winner, uri, f"{home}/{bundle}")
+            console.print(f"model     models:/{version.name}/{version.number}")
+        except StudyError as error:
+            errors.print(f"warning: {error}; the same `study run` tries again", markup=False)
+
+
+def status(
+    study: Study,
+    results: Results = "results",
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Keep the table up to date until the study is finished.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show where a study stands, also while it runs.
+
+    Example: study status camels_us_snow --results results --watch
     """
-    from study.experiment.progress import progress_of
-    from study.report.console import status_view
+    from study.experiment.progress import is_finished, progress_of
+    from study.report.console import keep_showing, status_view
 
+    if watch and as_json:
+        raise InputError("--watch draws a table again and again; give it or --json, not both")
     book, _ = open_study(study, results)
     if as_json:
         print_json(progress_of(book))
+    elif watch and not is_finished(book):
+        keep_showing(lambda: open_study(study, results)[0], console)
     else:
         console.print(status_view(book))
 
 
 def report(
-    study: str,
+    study: Study,
     results: Results = "results",
+    contrast: Annotated[
+        list[str] | None,
+        typer.Option(help="Print only this factor's, or with this in their name."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder; else RESULTS/NAME/report.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print a finished study's comparison and write its tables and figures.
+    """Print a study's answer; write its tables and figures.
 
-    Example: study report camels_us_snow --results results --out report
+    Example: study report camels_us_snow --results results --contrast snow
     """
+    from study.experiment.storage import results_folder
     from study.report.compare import REPORT, write_report
     from study.report.console import show_report
+    from study.report.selection import only
 
     book, storage = open_study(study, results)
-    folder = out or Path(results) / book.spec.name / "report"
-    content = write_report(book, storage, folder)
+    place = results_folder(storage, "report", last=REPORT) if out is None else nullcontext(out)
+    with place as folder:
+        content = write_report(book, storage, folder)
+        if as_json:
+            content = json.loads((folder / REPORT).read_text())
+    content = only(content, contrast) if contrast else content
     if as_json:
-        print((folder / REPORT).read_text())
+        print_json(content)
     else:
         show_report(content, console)
-        console.print(f"report    {folder}")
+        console.print(f"report    {out or f'{storage.uri}/report'}")
 
 
 def _store_path(
-    spec: StudySpec, spec_path: Path, data: Path | None, *, required: bool
+    spec: StudySpec, spec_path: Path, data: str | None, *, required: bool
 ) -> Path | None:
+    """The folder of the store that is given, or that the spec names."""
     if data is not None:
-        return data
+        return local_store(data)
     if spec.data.store is not None:
-        return spec_path.parent / spec.data.store
+        named = spec.data.store
+        return local_store(named if is_s3(named) else spec_path.parent / named)
     if required:
         raise InputError(f"{spec_path}: names no data.store; give --data STORE")
     return None

@@ -55,6 +55,22 @@ INPUT_UNITS: Mapping[str, str] = {
 """Daily inputs that a model may see, and the units it expects them in."""
 
 
+INPUT_LIMITS: Mapping[str, tuple[float, float]] = {
+    "prcp": (0, 2000),
+    "srad": (0, 1000),
+    "tmax": (-90, 65),
+    "tmin": (-90, 65),
+    "vp": (0, 10_000),
+    "dayl": (0, 86_400),
+    "swe": (0, 50_000),
+    "swe_simulated": (0, 50_000),
+    "shyft_discharge": (0, 5000),
+    "shyft_swe": (0, 50_000),
+    "shyft_sca": (-0.001, 1.001),
+}
+"""Daily inputs -> values in `INPUT_UNITS` beyond which there is a mistake, such as other units."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
     """Names of a model's inputs, in the order it is fed with them."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,41 +10,52 @@ from study.data.features import Inputs
 from study.models import RunoffModel
 from study.spec import TrainingSpec
 from study.training.loop import DeviceData
+from study.training.threads import pool
 
-CHUNK_CELLS = 2_000_000
-"""Basin-days fed at once times inputs and hidden units stay below this, in float32 numbers."""
+GROUP = 64
+"""Basins that a CPU simulates at a time: hidden values of one chunk stay in its cache."""
+CHUNK = 128
+"""Days fed at a time; a GPU, which takes all basins at once, holds the hidden values of so many."""
 
 
-@torch.no_grad()
-def simulate(model: RunoffModel, dynamic: Tensor, static: Tensor, *, warmup: int) -> Tensor:
+def simulate(
+    model: RunoffModel, dynamic: Tensor, static: Tensor, *, warmup: int, threads: int = 1
+) -> Tensor:
     """Discharge of every day after the warm-up, in standard units.
 
-    The state is carried from the first warm-up day to the last day. The days are fed in chunks
-    whose size follows from the shapes alone.
+    The state is carried from the first warm-up day to the last day. Basins and days are fed in
+    parts whose sizes follow from the shapes alone, so that threads change no bit.
 
     Args:
         model: The network.
         dynamic: (basin, warmup + day, input), standardised.
         static: (basin, attribute), standardised.
         warmup: Days fed before the first one that is returned.
+        threads: Share out the basins on a CPU.
 
     Returns:
         (basin, day)
     """
     model.eval()
-    pieces, state, done = [], None, 0
-    for days in _chunks(dynamic, static):
-        y, state = model(dynamic[:, days], static, state=state)
-        pieces.append(y[:, max(0, warmup - done) :])
-        done = days.stop
+    size = GROUP if dynamic.device.type == "cpu" else len(dynamic)
+    groups = [slice(at, at + size) for at in range(0, len(dynamic), size)]
+
+    def simulated(group: slice) -> Tensor:
+        return _simulate(model, dynamic[group], static[group], warmup)
+
+    if threads == 1:
+        return torch.cat([simulated(group) for group in groups])
+    with pool(threads) as workers:
+        return torch.cat(list(workers.map(simulated, groups)))
+
+
+@torch.no_grad()
+def _simulate(model: RunoffModel, dynamic: Tensor, static: Tensor, warmup: int) -> Tensor:
+    pieces, state = [], None
+    for start in range(0, dynamic.shape[1], CHUNK):
+        y, state = model(dynamic[:, start : start + CHUNK], static, state=state)
+        pieces.append(y[:, max(0, warmup - start) :])
     return torch.cat(pieces, dim=1)
-
-
-def _chunks(dynamic: Tensor, static: Tensor) -> Iterator[slice]:
-    num_basins, num_days, num_inputs = dynamic.shape
-    length = max(64, CHUNK_CELLS // (num_basins * (num_inputs + static.shape[1])))
-    for start in range(0, num_days, length):
-        yield slice(start, min(start + length, num_days))
 
 
 @torch.no_grad()
@@ -67,7 +76,13 @@ def simulate_windows(
 
 
 def simulate_period(
-    model: RunoffModel, data: DeviceData, inputs: Inputs, config: TrainingSpec, period: str
+    model: RunoffModel,
+    data: DeviceData,
+    inputs: Inputs,
+    config: TrainingSpec,
+    period: str,
+    *,
+    threads: int = 1,
 ) -> np.ndarray:
     """Discharge of all basins on the days of one of the study's periods.
 
@@ -77,6 +92,7 @@ def simulate_period(
         inputs: The model's inputs.
         config: Gives the warm-up and the mode of simulation.
         period: Name of the period.
+        threads: Share out the basins on a CPU.
 
     Returns:
         (basin, day) float32 mm/d, never negative.
@@ -89,7 +105,7 @@ def simulate_period(
         targets = config.targets_per_window
         y = simulate_windows(model, dynamic, static, warmup=config.warmup, targets=targets)
     else:
-        y = simulate(model, dynamic, static, warmup=config.warmup)
+        y = simulate(model, dynamic, static, warmup=config.warmup, threads=threads)
     if inputs.baseline is not None:
         assert data.baseline is not None  # the arrays were assembled for these inputs
         y = y + data.baseline[:, span]

@@ -50,7 +50,7 @@ class Book(Ledger):
         Args:
             key: The job.
             result: `epoch`, `loss`, `seconds`; `validation` (metric -> median) where it was
-                scored; `saved` if it left a checkpoint.
+                scored; `saved` if it left a checkpoint; `worker` if another one has taken it up.
 
         Returns:
             What becomes of it; `run`: go on.
@@ -66,15 +66,25 @@ class Book(Ledger):
         self.log.flush(older_than=0.0 if urgent else 1.0)
         return status
 
+    def saved(self, key: JobKey, epoch: int) -> None:
+        """A job has left a checkpoint of an epoch after it had reported it."""
+        if epoch > self.jobs[key].saved:
+            self._write(event="saved", key=str(key), epoch=epoch)
+            self.log.flush()
+
     def fail(self, key: JobKey, reason: str, *, lost: bool) -> None:
         """A job ended early: lost with its worker (it goes on elsewhere), or by its own doing."""
         if self.status(key) in CLOSED:
             return
-        lost = lost and self.jobs[key].losses < MAX_LOSSES
+        lost = lost and self.may_lose(key)
         self._write(event="lost" if lost else "failed", key=str(key), reason=reason)
         if not lost:
             self._settle(key)
         self.log.flush()
+
+    def may_lose(self, key: JobKey) -> bool:
+        """Whether a job that loses its worker goes on elsewhere."""
+        return self.jobs[key].losses < MAX_LOSSES
 
     def begin_test_read(self, keys: Iterable[JobKey]) -> None:
         """Say for ever that the test period is read, before it is."""

@@ -16,9 +16,9 @@ from study.evaluation.simulate import simulate_period
 from study.experiment.arms import all_inputs
 from study.experiment.book import Book
 from study.experiment.jobs import Job, JobKey, checkpoint_key, identity
-from study.experiment.storage import Storage
+from study.experiment.storage import Storage, read_result
 from study.experiment.trial import make_trainer
-from study.spec import SplitSpec
+from study.spec import StudySpec
 from study.training import checkpoint
 from study.training.loop import DeviceData
 
@@ -51,7 +51,7 @@ def confirm(book: Book, store: xr.Dataset, storage: Storage) -> None:
     inputs = all_inputs(tuple(book.arms.values()))
     arrays = assemble(store, spec, inputs, read_test=True)
     data = DeviceData(arrays)
-    _write_observed(arrays, store, spec.evidence.split, storage)
+    _write_observed(arrays, store, spec, storage)
     torch.set_num_threads(spec.resources.threads)
     for job in done:
         if job.key not in book.evaluations:
@@ -69,10 +69,12 @@ def _evaluate(book: Book, job: Job, data: DeviceData, storage: Storage) -> dict[
     spec, arm = book.spec, book.arms[job.key.arm]
     trainer = make_trainer(spec, arm, data, job.key, job.hyperparameters)
     name = identity(spec, job.key, trainer.config)
-    checkpoint.restore(trainer, storage.read(checkpoint_key(name, spec.training.epochs)))
+    checkpoint.restore(trainer, read_result(storage, checkpoint_key(name, spec.training.epochs)))
     sims, scores = {}, {}
     for period in [p for p in data.arrays.periods if p != "train"]:
-        sims[period] = simulate_period(trainer.model, data, arm.inputs, trainer.config, period)
+        sims[period] = simulate_period(
+            trainer.model, data, arm.inputs, trainer.config, period, threads=trainer.threads
+        )
         scores[period] = _summary(sims[period], data.arrays.observed(period))
     storage.write(prediction_key(job.key), save(sims))
     return scores
@@ -92,9 +94,10 @@ def _summary(sim: np.ndarray, obs: np.ndarray) -> dict[str, float] | None:
 
 
 def _write_observed(
-    arrays: StudyArrays, store: xr.Dataset, split: SplitSpec | None, storage: Storage
+    arrays: StudyArrays, store: xr.Dataset, spec: StudySpec, storage: Storage
 ) -> None:
-    """What the report needs of the data, so that it needs no store."""
+    """What the report and the export need of the data, so that they need no store."""
+    split = spec.evidence.split
     told = dict.fromkeys((*BASIN_FACTS, *([] if split is None else [split.attribute])))
     periods = [p for p in arrays.periods if p != "train"]
     series = {f"qobs.{p}": np.ascontiguousarray(arrays.observed(p)) for p in periods}
@@ -110,9 +113,35 @@ def _write_observed(
         "facts": {n: chosen[n].values.tolist() for n in told if n in store},
         "attributes": {n: arrays.attributes[n].tolist() for n in arrays.inputs.static},
         "scaler": vars(arrays.scaler),
+        "ranges": _ranges(arrays, chosen, spec),
+        "sources": {
+            n: _source(store, n) for n in (*arrays.inputs.daily, *arrays.inputs.static, "qobs")
+        },
+        "product": store.attrs["forcing_product"],
         "references": {n: _described(store, n) for n, v in REFERENCES.items() if v in store},
     }
     storage.write(BASINS, json.dumps(facts).encode())
+
+
+def _ranges(
+    arrays: StudyArrays, chosen: xr.Dataset, spec: StudySpec
+) -> dict[str, tuple[float, float]]:
+    """Input -> the extremes that networks were trained on."""
+    taught = [b for b in arrays.basins if b not in spec.data.held_out]
+    seen = chosen.sel(basin=taught, time=arrays.days("train"))
+    values = {n: seen[n].values for n in arrays.inputs.daily}
+    values |= {n: v[np.isin(arrays.basins, taught)] for n, v in arrays.attributes.items()}
+    return {n: (float(np.nanmin(v)), float(np.nanmax(v))) for n, v in values.items()}
+
+
+def _source(store: xr.Dataset, name: str) -> str:
+    """The product that an input was read or computed from, in a few words."""
+    attrs, origin = store[name].attrs, str(store.attrs["source"])
+    if attrs["group"] == "forcing":
+        return f"{origin}, {store.attrs['forcing_product']}"
+    if attrs["group"] == "shyft":
+        return f"Shyft {store.attrs.get('about', {}).get('shyft', {}).get('stack')}"
+    return str(attrs.get("source") or attrs.get("column") or origin)
 
 
 def _described(store: xr.Dataset, reference: str) -> str:
@@ -127,4 +156,4 @@ def _described(store: xr.Dataset, reference: str) -> str:
 
 def read_predictions(storage: Storage, key: JobKey) -> dict[str, np.ndarray]:
     """Period -> (basin, day) simulated discharge of a replicate, mm/d."""
-    return dict(load(storage.read(prediction_key(key))))
+    return dict(load(read_result(storage, prediction_key(key))))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import json
+import logging
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +19,20 @@ from study.data.simulated import account_of
 from study.data.store import open_store, variables_of, verify
 from study.errors import DataError, InputError, SpecError, StudyError
 from study.experiment import provenance
-from study.experiment.arms import Arm, all_inputs, declared_contrasts, expand
+from study.experiment.arms import Arm, all_inputs, expand
 from study.experiment.book import Book
 from study.experiment.confirm import confirm
+from study.experiment.contrasts import declared_contrasts, in_the_log
 from study.experiment.eventlog import EventLog
+from study.experiment.interruption import Interruption
 from study.experiment.jobs import CLOSED, checkpoint_key, identity
 from study.experiment.ledger import Ledger
+from study.experiment.placement import no_room, room_for_trials
 from study.experiment.storage import Storage, only_driver, open_storage
 from study.spec import StudySpec, nearest, parse_spec
 
 Progress = Callable[[Book], None]
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +74,12 @@ def _check_split(store: xr.Dataset, spec: StudySpec) -> None:
 
 
 def study_storage(name: str, results: str) -> Storage:
-    """Where the study of this name keeps its results."""
-    return open_storage(f"{results.rstrip('/')}/{name}")
+    """Where the study of this name keeps its results.
+
+    Raises:
+        InputError: The place cannot be used.
+    """
+    return open_storage(f"{results.rstrip('/')}/{name}", check=True)
 
 
 def open_ledger(storage: Storage) -> Ledger:
@@ -93,8 +102,10 @@ def run(
     *,
     address: str | None,
     num_cpus: int | None = None,
+    num_gpus: int | None = None,
     tracking_uri: str | None,
     progress: Progress = lambda book: None,
+    interruption: Interruption | None = None,
 ) -> Book:
     """Start a study or go on with it, until its replicates are scored.
 
@@ -103,22 +114,26 @@ def run(
         storage: Its results.
         address: Of a Ray cluster; None for an own one on this machine.
         num_cpus: Size of an own one; the machine's if None.
+        num_gpus: Likewise; they need not be there.
         tracking_uri: Of the MLflow server or database; None: no tracking.
         progress: Called whenever the book has changed.
+        interruption: Of `interruptible`; None: signals do what they do.
 
     Raises:
+        Interrupted: There was a signal.
         SpecError: The study was begun with another spec or other data.
         StudyError: It cannot be carried out.
     """
-    spec = prepared.spec
+    spec, interruption = prepared.spec, interruption or Interruption()
     with only_driver(storage):
         log = EventLog(storage)
         _begin(log, prepared)
         book = Book(spec, prepared.arms, log)
-        with _tracked(book, tracking_uri):
+        with _tracked(book, tracking_uri, interruption):
             progress(book)
             if not book.trained():
-                _train(book, prepared.arrays, storage, address, num_cpus, progress)
+                cluster = Cluster(address=address, num_cpus=num_cpus, num_gpus=num_gpus)
+                _train(book, prepared.arrays, storage, cluster, progress, interruption)
             _delete_spent_checkpoints(book, storage)
             confirm(book, prepared.store, storage)
             progress(book)
@@ -141,44 +156,56 @@ def raise_failure(book: Ledger) -> None:
             raise StudyError(f"arm {arm} could not be trained; its first failure: {last_line}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """Where to train; see `connected`."""
+
+    address: str | None
+    num_cpus: int | None
+    num_gpus: int | None
+
+
 def _train(
     book: Book,
     arrays: StudyArrays,
     storage: Storage,
-    address: str | None,
-    num_cpus: int | None,
+    cluster: Cluster,
     progress: Progress,
+    interruption: Interruption,
 ) -> None:
     from study.experiment.cluster import connected  # loads Ray only when there is work for it
 
-    with connected(address, num_cpus=num_cpus) as there:
+    size = {"num_cpus": cluster.num_cpus, "num_gpus": cluster.num_gpus}
+    with connected(cluster.address, **size) as hosts:
         from study.experiment.sweep import sweep
 
-        workers = _room_for_trials(book.spec, there)
-        if workers == 0 and address is None:
-            raise InputError(
-                f"one trial reserves {book.spec.resources.cpus:g} CPUs and "
-                f"{book.spec.resources.gpus:g} GPUs (resources), but this machine has "
-                f"{there.get('CPU', 0):g} and {there.get('GPU', 0):g}; reserve less, or give "
-                "--address of a cluster that has them"
+        workers = room_for_trials(book.spec.resources, hosts)
+        if workers == 0:
+            if cluster.address is None:
+                raise InputError(
+                    f"{no_room(book.spec.resources, hosts)}; reserve less, or give --address of a "
+                    "cluster that has them"
+                )
+            logger.warning(
+                "%s: training waits until a host joins that has them",
+                no_room(book.spec.resources, hosts),
             )
-        sweep(book, arrays, storage, num_workers=max(1, workers), progress=progress)
+        sweep(
+            book,
+            arrays,
+            storage,
+            num_workers=max(1, workers),
+            progress=progress,
+            interruption=interruption,
+        )
 
 
-def _room_for_trials(spec: StudySpec, there: Mapping[str, float]) -> int:
-    """How many trials run at once on these resources."""
-    room = there.get("CPU", 0) / spec.resources.cpus
-    if spec.resources.gpus:
-        room = min(room, there.get("GPU", 0) / spec.resources.gpus)
-    return int(room)
-
-
-def _tracked(book: Book, uri: str | None) -> Any:
+def _tracked(book: Book, uri: str | None, interruption: Interruption) -> Any:
     if uri is None:
         return nullcontext()
-    from study.experiment.tracking import Tracker  # loads MLflow
+    from study.experiment.tracking.tracker import Tracker  # loads MLflow
 
-    return Tracker(book, uri)
+    return Tracker(book, uri, interruption)
 
 
 def _begin(log: EventLog, prepared: Prepared) -> None:
@@ -204,7 +231,8 @@ def _begin(log: EventLog, prepared: Prepared) -> None:
     if not begun or begun[-1]["spec"] != spec.model_dump(mode="json"):
         uid = begun[0]["uid"] if begun else uuid.uuid4().hex
         log.append(event="study", uid=uid, spec=spec.model_dump(mode="json"), digests=digests,
-                   accounts=accounts(prepared), provenance=provenance.collect())  # fmt: skip
+                   accounts=accounts(prepared), contrasts=in_the_log(spec, prepared.arms),
+                   provenance=provenance.collect())  # fmt: skip
     log.append(event="launch", **provenance.host(), provenance=provenance.collect())
     log.flush()
 

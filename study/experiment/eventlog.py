@@ -32,14 +32,16 @@ class EventLog:
         """Number of events that are safe in storage."""
         self._storage = storage
         self._segments = 0
-        for key in storage.keys(PREFIX):
+        keys = storage.keys(PREFIX)
+        for key in keys:
             self._segments += 1
             if key != self._key(self._segments):
                 raise StudyError(
                     f"{storage.uri}: the event log lacks segment {self._segments}; "
-                    "restore the folder from a copy, the study cannot go on without it"
+                    "restore it from a copy, the study cannot go on without it"
                 )
-            self.events += [json.loads(line) for line in storage.read(key).splitlines()]
+        for content in storage.read_all(keys):
+            self.events += [json.loads(line) for line in content.splitlines()]
         self.flushed = len(self.events)
         self._last_flush = time.monotonic()
 

@@ -126,7 +126,7 @@ class Ledger:
             self.jobs[key] = Job(key=key, hyperparameters=event["hyperparameters"])
             self._asked[key.arm] += key.stage == "search"
             self._count(key, "run", 1)
-        elif key is not None and kind in ("reported", "lost", "failed"):
+        elif key is not None and kind in ("reported", "saved", "lost", "failed"):
             self._apply_to_job(self.jobs[key], event)
         elif kind == "decided":
             self._apply_decision(event)
@@ -140,6 +140,8 @@ class Ledger:
     def _apply_to_job(self, job: Job, event: Event) -> None:
         if event["event"] == "lost":
             job.losses += 1
+        elif event["event"] == "saved":
+            job.saved = max(job.saved, event["epoch"])
         elif event["event"] == "failed":
             job.failure = event["reason"]
             if self.asynchronous and job.key.stage == "search":

@@ -55,7 +55,7 @@ class Sampler:
         self._search, self._arm = search, arm
         self._seed = seed_of(search, arm)
         self._choices = search.space_of(arm.levels)
-        self._space = {n: _distribution(n, choice) for n, choice in self._choices.items()}
+        self._space = {n: distribution(n, choice) for n, choice in self._choices.items()}
         self._learnt = None
         if search.sampler == "tpe" and history and self._space:
             self._learnt = _learn(history, self._space)
@@ -112,10 +112,10 @@ def _at(name: str, choice: Choice, share: float) -> Any:
 
 
 def _whole(name: str) -> bool:
-    return TrainingSpec.model_fields[name].annotation is int
+    return TrainingSpec.model_fields[name].annotation in (int, int | None)
 
 
-def _distribution(name: str, choice: Choice) -> BaseDistribution:
+def distribution(name: str, choice: Choice) -> BaseDistribution:
     if not isinstance(choice, RangeSpec):
         return CategoricalDistribution(
             choice.choices if isinstance(choice, OptionsSpec) else choice

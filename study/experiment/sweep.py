@@ -12,6 +12,7 @@ import logging
 import os
 import pickle
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,14 +23,17 @@ import ray
 import torch
 from ray import tune
 from ray.exceptions import RayTaskError
+from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from study.data.arrays import StudyArrays
-from study.errors import StudyError
+from study.errors import StorageError, StudyError
+from study.experiment.drain import NODE, Drain
+from study.experiment.interruption import Interruption
 from study.experiment.jobs import JobKey
-from study.experiment.limits import check_gpu_share
+from study.experiment.placement import device_for
 from study.experiment.storage import Storage, open_storage
 from study.experiment.trial import RunningJob, Worker
 from study.seeding import derive
@@ -38,6 +42,8 @@ from study.training.loop import DeviceData
 
 if TYPE_CHECKING:  # workers import this module, and need no sampler
     from study.experiment.book import Book
+
+logger = logging.getLogger(__name__)
 
 KEY = "key"
 """Where a Tune configuration names the job, as text."""
@@ -54,9 +60,17 @@ class JobTrainable(tune.Trainable):
         self.worker = Worker(
             spec=spec,
             arms=shared["arms"],
-            data=DeviceData(arrays, _device(spec.resources, arrays)),
+            data=DeviceData(arrays, device_for(spec.resources, arrays)),
             storage=open_storage(shared["storage"]),
         )
+        self.leaving = False
+        self.place = {
+            "node": ray.get_runtime_context().get_node_id(),
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "device": self.worker.data.device.type,
+            "gpu": os.environ.get("CUDA_VISIBLE_DEVICES") if spec.resources.gpus else None,
+        }
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -66,6 +80,7 @@ class JobTrainable(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
+        begins = self.job is None
         if self.job is None:
             self.job = RunningJob(
                 self.worker,
@@ -74,20 +89,24 @@ class JobTrainable(tune.Trainable):
                 saved=self.config["saved"],
                 spent=self.config["spent"],
             )
+            self.job.often = self.leaving
         report = self.job.step()
+        if begins:
+            report["worker"] = self.place
         # As text: Tune flattens nested results on their way to the scheduler.
-        return {"report": json.dumps(report), "training_iteration": report["epoch"]}
+        told = {"report": json.dumps(report), "training_iteration": report["epoch"]}
+        return told | {NODE: self.place["node"]}
 
+    def save_job(self) -> tuple[str, int] | None:
+        """Save the job in hand, and from here on every job after every epoch.
 
-def _device(resources: ResourcesSpec, arrays: StudyArrays) -> str:
-    """Where to train; a share of a GPU is a share of its memory, too."""
-    if not (resources.gpus and torch.cuda.is_available()):
-        return "cpu"
-    if resources.gpus < 1:
-        _, total = torch.cuda.mem_get_info()
-        check_gpu_share(resources.gpus, total=total, needed=arrays.num_bytes)
-        torch.cuda.set_per_process_memory_fraction(resources.gpus)
-    return "cuda"
+        Ray calls it between two epochs. Returns the job and the epoch; None if there is no job.
+        """
+        self.leaving = True
+        if self.job is None:
+            return None
+        self.job.often = True
+        return str(self.job.key), self.job.save()
 
 
 class _Unsaved:
@@ -101,9 +120,9 @@ class _Unsaved:
 class BookSearcher(_Unsaved, Searcher):
     """Hands the book's next job to Tune."""
 
-    def __init__(self, book: Book):
+    def __init__(self, book: Book, interruption: Interruption):
         super().__init__(metric="training_iteration", mode="max")
-        self.book = book
+        self.book, self.interruption = book, interruption
         self.keys: dict[str, JobKey] = {}
         self.errors: dict[str, BaseException] = {}
         """Tune's trial id -> what `BookScheduler.on_trial_error` found"""
@@ -112,6 +131,8 @@ class BookSearcher(_Unsaved, Searcher):
         return True
 
     def suggest(self, trial_id: str) -> Any:
+        if self.interruption.received:
+            return None
         job = self.book.next_job()
         if job is None:  # FINISHED is final: Tune would never ask again
             return Searcher.FINISHED if self.book.trained() else None
@@ -129,7 +150,15 @@ class BookSearcher(_Unsaved, Searcher):
         self.book.live.discard(key)
         if error:
             found = self.errors.pop(trial_id, None)
+            self._leave_if_the_place_fails(key, found)
             self.book.fail(key, _reason(found), lost=not _own_doing(found))
+
+    def _leave_if_the_place_fails(self, key: JobKey, error: BaseException | None) -> None:
+        """Workers that cannot use the place of results, as for want of credentials, are lost with
+        every job; arms would be charged for that."""
+        cause = error.cause if isinstance(error, RayTaskError) else None
+        if isinstance(cause, StorageError) and not self.book.may_lose(key):
+            raise StorageError(f"on a worker: {cause}")
 
     def save(self, checkpoint_path: str) -> None:
         """The book is the state."""
@@ -150,15 +179,31 @@ class BookScheduler(_Unsaved, TrialScheduler):
         super().__init__()
         self.book, self.searcher, self.progress = book, searcher, progress
         self.trials: dict[str, Trial] = {}
+        self.told = False
+        """That a trial's GPU is none."""
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         self.trials[trial.trial_id] = trial
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        status = self.book.report(JobKey.parse(trial.config[KEY]), json.loads(result["report"]))
+        report = json.loads(result["report"])
+        self._tell_if_no_gpu(report.get("worker"))
+        status = self.book.report(JobKey.parse(trial.config[KEY]), report)
         self.progress(self.book)
-        verdict: str = TrialScheduler.CONTINUE if status == "run" else TrialScheduler.STOP
-        return verdict
+        if status != "run":
+            verdict = TrialScheduler.STOP
+        elif self.searcher.interruption.received:
+            verdict = TrialScheduler.NOOP  # no other epoch
+        else:
+            verdict = TrialScheduler.CONTINUE
+        return str(verdict)
+
+    def _tell_if_no_gpu(self, worker: dict[str, str] | None) -> None:
+        if worker and self.book.spec.resources.gpus and worker["device"] == "cpu" and not self.told:
+            self.told = True
+            logger.warning(
+                "resources.gpus: torch finds no GPU on %s; trials train on its CPU", worker["host"]
+            )
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         # `trial.get_error()` looks into the storage, where the file is not yet.
@@ -208,6 +253,13 @@ def _own_errors() -> Iterator[None]:
         raise error or wrapped from None
 
 
+def _keep_credentials_here() -> None:
+    """Tune gives the driver's AWS keys to its actors as arguments, which every user of a host sees
+    among its processes and Ray writes into logs. Each host has its own, or those of its raylet."""
+    secret = {name for name in ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}
+    ENV_VARS_TO_PROPAGATE.difference_update(secret)
+
+
 @contextmanager
 def _scratch(storage: Storage) -> Iterator[str]:
     """A folder for Tune's own files, none of which is needed later. Its name is the study's, so
@@ -226,6 +278,7 @@ def _tuner(
     shared: dict[str, Any],
     searcher: BookSearcher,
     scheduler: BookScheduler,
+    drain: Drain,
     scratch: str,
 ) -> tune.Tuner:
     reserved = {"cpu": resources.cpus, "gpu": resources.gpus}
@@ -246,6 +299,7 @@ def _tuner(
                 checkpoint_frequency=0,
                 checkpoint_at_end=False,  # jobs save themselves
             ),
+            callbacks=[drain],
             verbose=0,
         ),
     )
@@ -258,6 +312,7 @@ def sweep(
     *,
     num_workers: int,
     progress: Callable[[Book], None],
+    interruption: Interruption | None = None,
 ) -> None:
     """Train all that the book has left to train.
 
@@ -267,14 +322,18 @@ def sweep(
         storage: Where checkpoints are kept, reachable from all workers.
         num_workers: Jobs that may be handed out before one has begun.
         progress: Called after every epoch.
+        interruption: Looked at all the time; None: there will be none.
 
     Raises:
+        Interrupted: There was a signal; jobs whose epoch ended in time are saved.
         StudyError: Training ended before its time.
     """
     if book.trained():
         return
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(num_workers)
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C is the interruption's
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the book keeps what failed
+    _keep_credentials_here()
     _ = arrays.target  # here, so that no worker computes and holds one of its own
     shared = {
         "spec": book.spec,
@@ -282,10 +341,13 @@ def sweep(
         "arrays": ray.put(arrays),
         "storage": storage.uri,
     }
-    searcher = BookSearcher(book)
+    interruption = interruption or Interruption()
+    searcher = BookSearcher(book, interruption)
     scheduler = BookScheduler(book, searcher, progress)
-    with _scratch(storage) as scratch, _own_errors():
-        _tuner(book.spec.resources, shared, searcher, scheduler, scratch).fit()
+    drain = Drain(book, interruption)
+    with _scratch(storage) as scratch, _own_errors(), interruption.postponed():
+        _tuner(book.spec.resources, shared, searcher, scheduler, drain, scratch).fit()
+    interruption.leave()
     book.log.flush()
     if not book.trained():
         raise StudyError(

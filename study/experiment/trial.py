@@ -21,7 +21,7 @@ from study.experiment.jobs import (
     validation_epochs,
 )
 from study.experiment.limits import check_limits, ended_if_it_hangs, own_memory
-from study.experiment.storage import Storage
+from study.experiment.storage import Storage, read_result
 from study.spec import StudySpec
 from study.training import checkpoint
 from study.training.loop import DeviceData, Trainer
@@ -43,7 +43,13 @@ def make_trainer(
     """The training job of a key, before its first epoch."""
     config = arm.training(spec.training, hyperparameters)
     return Trainer(
-        data, model=arm.model, inputs=arm.inputs, config=config, seed=training_seed(spec, key)
+        data,
+        model=arm.model,
+        inputs=arm.inputs,
+        config=config,
+        seed=training_seed(spec, key),
+        threads=spec.resources.threads,
+        kernel=spec.resources.kernel,
     )
 
 
@@ -66,8 +72,10 @@ class RunningJob:
         self.trainer = make_trainer(spec, arm, worker.data, key, hyperparameters)
         self.identity = identity(spec, key, self.trainer.config)
         if saved:
-            content = worker.storage.read(checkpoint_key(self.identity, saved))
+            content = read_result(worker.storage, checkpoint_key(self.identity, saved))
             checkpoint.restore(self.trainer, content)
+        self.often = False
+        """Save it after every epoch: its worker is about to leave."""
         self._last_save = time.monotonic()
         self._saved = [saved] if saved else []
 
@@ -90,8 +98,8 @@ class RunningJob:
         if self.trainer.epoch in validation_epochs(spec):
             result["validation"] = self._validate()
         due = time.monotonic() - self._last_save > spec.resources.checkpoint_seconds
-        if due or self.trainer.epoch in rungs_of(spec):
-            self._save()
+        if due or self.often or self.trainer.epoch in rungs_of(spec):
+            self.save()
             result["saved"] = True
         result["seconds"] = round(time.perf_counter() - started, 4)
         return result
@@ -99,11 +107,19 @@ class RunningJob:
     def _validate(self) -> dict[str, float]:
         arm = self.worker.arms[self.key.arm]
         data, config = self.worker.data, self.trainer.config
-        sim = simulate_period(self.trainer.model, data, arm.inputs, config, "validation")
+        sim = simulate_period(
+            self.trainer.model, data, arm.inputs, config, "validation", threads=self.trainer.threads
+        )
         scores = nse(sim=sim, obs=data.arrays.observed("validation"))
         return {"nse_median": float(np.nanmedian(scores)), "nse_mean": float(np.nanmean(scores))}
 
-    def _save(self) -> None:
+    def save(self) -> int:
+        """Leave a checkpoint; returns its epoch, 0 before the first one."""
+        if self.trainer.epoch > max(self._saved, default=0):
+            self._write_checkpoint()
+        return self.trainer.epoch
+
+    def _write_checkpoint(self) -> None:
         content = checkpoint.dump(self.trainer)
         self.worker.storage.write(checkpoint_key(self.identity, self.trainer.epoch), content)
         self._last_save = time.monotonic()

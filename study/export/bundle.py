@@ -1,226 +1,199 @@
-"""A bundle: an arm's confirmed networks as a folder that predicts without this platform.
+"""A bundle: an arm's confirmed networks as files that predict without this platform.
 
     manifest.json            what the model is, what it is fed with, where it comes from
-    weights-000.safetensors  one file for each confirmation seed
+    manifest.sig             signature of the manifest, if it was signed
+    README.md, figure.png    model card
+    weights-000.safetensors  one network for each confirmation seed
+    graph-000.onnx           the same network as an ONNX graph, physical units in and out
+    program-000-day.pt2      ... as a torch.export program for one day, and
+    program-000-month.pt2    for 32 days
     attributes.csv           static attributes of the training basins, unscaled
+    example.csv              invented forcing, and
+    example-expected.csv     what the networks make of it
 
-Reading a bundle runs no code of it: JSON, CSV and named tensors only, each file against its
-checksum.
+Reading a bundle runs no code of it: JSON, CSV, named tensors and a graph of arithmetic, each file
+against its checksum. Programs are the exception, and are only loaded from a signed bundle (see
+`study.export.program`).
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-import shutil
-import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from pydantic import ValidationError
 
-from study import models
-from study.data.features import INPUT_UNITS, Inputs
-from study.data.scaling import Scaler, subset
 from study.errors import BundleError
-from study.models import RunoffModel
-from study.spec import TrainingSpec
-
-FORMAT = 1
-MANIFEST = "manifest.json"
-ATTRIBUTES = "attributes.csv"
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-
-
-class InputEntry(_Model):
-    """One input, in the order the network takes it."""
-
-    name: str
-    units: str | None = None
-    mean: float
-    std: float
+from study.export.manifest import (
+    ATTRIBUTES,
+    CARD,
+    EXAMPLE,
+    EXPECTED,
+    FIGURE,
+    FORMAT,
+    MANIFEST,
+    SIGNATURE,
+    Manifest,
+)
+from study.export.places import Place, open_place, write_files
+from study.export.signature import check, sign
 
 
-class Manifest(_Model):
-    """`manifest.json`."""
-
-    format: int
-    study: str
-    arm: str
-    factors: dict[str, str]
-    model: str
-    training: TrainingSpec
-    attributes_source: str
-    """`published`, or `recomputed` from training days: then new basins cannot be predicted."""
-    dynamic_inputs: tuple[InputEntry, ...]
-    static_inputs: tuple[InputEntry, ...]
-    baseline: InputEntry | None = None
-    """Simulated discharge that the networks' output is added to; scaled as the target is."""
-    target: InputEntry
-    periods: dict[str, str]
-    basins: tuple[str, ...]
-    """Training basins."""
-    metrics: dict[str, Any]
-    """Period -> metric -> mean over members of the median over basins."""
-    digests: dict[str, str]
-    """Data group -> digest of the store it was trained on."""
-    provenance: dict[str, Any]
-    checksums: dict[str, str]
-    """File -> SHA-256."""
-
-    @property
-    def inputs(self) -> Inputs:
-        return Inputs(
-            dynamic=tuple(i.name for i in self.dynamic_inputs),
-            static=tuple(i.name for i in self.static_inputs),
-            baseline=None if self.baseline is None else self.baseline.name,
-        )
-
-    @property
-    def scaler(self) -> Scaler:
-        entries = (*self.dynamic_inputs, *self.static_inputs)
-        return Scaler(
-            means={i.name: i.mean for i in entries},
-            stds={i.name: i.std for i in entries},
-            qobs_mean=self.target.mean,
-            qobs_std=self.target.std,
-        )
-
-
-class Bundle(_Model):
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
     """A bundle that was read and checked."""
 
+    uri: str
     manifest: Manifest
-    members: tuple[RunoffModel, ...]
-    """The networks, one a confirmation seed."""
+    raw_manifest: bytes
+    files: Mapping[str, bytes]
+    """Content of every file but the manifest."""
     attributes: pd.DataFrame
-    """Static attributes of the training basins; index `gauge_id`."""
+    """Static attributes of the training basins, float64; index `gauge_id`."""
+    signed: bool
+    """Whether the signature was checked with a key that the reader trusts."""
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the manifest and, by its checksums, of everything."""
+        return hashlib.sha256(self.raw_manifest).hexdigest()
 
-def input_entries(names: Sequence[str], scaler: Scaler) -> tuple[InputEntry, ...]:
-    """Inputs with their units and scaling."""
-    part = subset(scaler, names)
-    return tuple(
-        InputEntry(name=n, units=INPUT_UNITS.get(n), mean=part.means[n], std=part.stds[n])
-        for n in names
-    )
+    def contents(self, key: Path | None = None) -> dict[str, bytes]:
+        """All files, to write them elsewhere; signed anew with a private key if one is given."""
+        signed = {} if key is None else {SIGNATURE: sign(self.raw_manifest, key)}
+        return {**self.files, **signed, MANIFEST: self.raw_manifest}
+
+    @property
+    def networks_digest(self) -> str:
+        """Of the weights alone: what a carried state belongs to."""
+        sums = [self.manifest.checksums[name] for name in self.manifest.weights_files]
+        return hashlib.sha256("\n".join(sums).encode()).hexdigest()
 
 
 def write_bundle(
-    out: Path,
-    manifest: Manifest,
-    members: Sequence[dict[str, torch.Tensor]],
-    attributes: pd.DataFrame,
+    out: str | Path, manifest: Manifest, files: Mapping[str, bytes], *, key: Path | None = None
 ) -> None:
-    """Write a bundle aside and rename it into place.
+    """Write a bundle.
 
     Args:
-        out: The folder; must not exist.
-        manifest: Without checksums.
-        members: Weights by parameter name, one network a confirmation seed.
-        attributes: Index `gauge_id`, a column for each static input.
+        out: New folder, new `.tar`, or `s3://bucket/key`.
+        manifest: Its checksums are made here.
+        files: Content of every other file.
+        key: Private key that signs the manifest.
 
     Raises:
-        BundleError: The folder exists, or cannot be written.
+        BundleError: The place is taken, or cannot be written.
+        InputError: The key cannot be used.
     """
-    if out.exists():
-        raise BundleError(f"{out}: exists already; remove it, or give another --out")
-    files = {_weights_file(i): save(weights) for i, weights in enumerate(members)}
-    files[ATTRIBUTES] = attributes.to_csv(index_label="gauge_id").encode()
     checksums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     manifest = manifest.model_copy(update={"checksums": checksums})
-    files[MANIFEST] = manifest.model_dump_json(indent=1).encode()
-    aside = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        aside.mkdir(parents=True)
-        for name, content in files.items():
-            (aside / name).write_bytes(content)
-        aside.rename(out)
-    except OSError as error:
-        raise BundleError(f"{out}: cannot be written ({error})") from None
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    content = manifest.model_dump_json(indent=1).encode()
+    signed = {} if key is None else {SIGNATURE: sign(content, key)}
+    write_files(out, {**files, **signed, MANIFEST: content})
 
 
-def read_bundle(folder: Path) -> Bundle:
+def read_bundle(uri: str | Path, *, key: Path | None = None) -> Bundle:
     """Read a bundle and check every file of it.
 
+    Args:
+        uri: A folder, a `.tar`, or `s3://bucket/key`.
+        key: Public key; the bundle must be signed with it.
+
     Raises:
-        BundleError: A file is missing, damaged, or not what the manifest says.
+        BundleError: A file is missing, damaged, not what the manifest says, or not signed.
+        InputError: The key cannot be used.
     """
-    manifest = _read_manifest(folder)
-    if ATTRIBUTES not in manifest.checksums:
-        raise BundleError(f"{folder / MANIFEST}: `checksums` lacks {ATTRIBUTES}; export it again")
-    number = len(manifest.checksums) - 1
-    if set(manifest.checksums) != {ATTRIBUTES, *map(_weights_file, range(number))} or number < 1:
-        raise BundleError(
-            f"{folder / MANIFEST}: `checksums` must name {ATTRIBUTES} and weights-000.safetensors, "
-            f"weights-001.safetensors, ..., but names {', '.join(sorted(manifest.checksums))}"
-        )
-    contents = {name: _read_checked(folder, manifest, name) for name in manifest.checksums}
-    members = [
-        _build(manifest, contents[_weights_file(i)], folder / _weights_file(i))
-        for i in range(number)
-    ]
-    attributes = pd.read_csv(folder / ATTRIBUTES, dtype={"gauge_id": str}).set_index("gauge_id")
-    return Bundle(manifest=manifest, members=tuple(members), attributes=attributes)
+    place = open_place(uri)
+    content = _read_first(place)
+    if key is not None:
+        check(content, _read_signature(place), key, place.uri)
+    manifest = _parse(content, place.uri)
+    _check_names(manifest, place.uri)
+    files = {name: _read_checked(place, manifest, name) for name in manifest.checksums}
+    return Bundle(
+        uri=place.uri,
+        manifest=manifest,
+        raw_manifest=content,
+        files=files,
+        attributes=_read_attributes(files[ATTRIBUTES], manifest, place.uri),
+        signed=key is not None,
+    )
 
 
-def _weights_file(member: int) -> str:
-    return f"weights-{member:03d}.safetensors"
-
-
-def _read_manifest(folder: Path) -> Manifest:
-    path = folder / MANIFEST
+def _read_first(place: Place) -> bytes:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict) or content.get("format") != FORMAT:
-            raise ValueError(f"`format` must be {FORMAT}")
-        return Manifest.model_validate(content)
+        return place.read(MANIFEST)
     except OSError:
-        raise BundleError(f"{path}: cannot be read; give a folder made by `study export`") from None
+        raise BundleError(
+            f"{place.uri}/{MANIFEST}: cannot be read; give a folder, a .tar or an s3:// address "
+            "that `study export` wrote"
+        ) from None
+
+
+def _read_signature(place: Place) -> bytes | None:
+    try:
+        return place.read(SIGNATURE)
+    except FileNotFoundError:
+        return None
+
+
+def _parse(content: bytes, uri: str) -> Manifest:
+    where = f"{uri}/{MANIFEST}"
+    try:
+        parsed = json.loads(content)
+        if not isinstance(parsed, dict) or parsed.get("format") != FORMAT:
+            raise ValueError(f"`format` must be {FORMAT}")
+        return Manifest.model_validate(parsed)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise BundleError(f"{path}: `{where}`: {first['msg']}; export the model again") from None
-    except ValueError as error:
-        raise BundleError(f"{path}: is not a bundle's manifest ({error})") from None
+        key = ".".join(map(str, first["loc"])) or "its content"
+        raise BundleError(f"{where}: `{key}`: {first['msg']}; export the model again") from None
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{where}: is not a bundle's manifest ({error})") from None
 
 
-def _read_checked(folder: Path, manifest: Manifest, name: str) -> bytes:
-    path = folder / name
+def _check_names(manifest: Manifest, uri: str) -> None:
+    """Exactly the files of a bundle may be named: whatever else is there is never read."""
+    needed = {ATTRIBUTES, EXAMPLE, EXPECTED, CARD, *manifest.weights_files, *manifest.graph_files}
+    programs = {name for names in manifest.program_files for name in names.values()}
+    named = set(manifest.checksums)
+    for missing in sorted(needed - named):
+        raise BundleError(f"{uri}/{MANIFEST}: `checksums` lacks {missing}; export it again")
+    for unknown in sorted(named - needed - programs - {FIGURE}):
+        raise BundleError(
+            f"{uri}/{MANIFEST}: `checksums` names {unknown}, which is no file of a bundle of "
+            f"{manifest.members} members; export it again"
+        )
+    if named & programs and not programs <= named:
+        raise BundleError(f"{uri}/{MANIFEST}: `checksums` lacks some programs; export it again")
+
+
+def _read_checked(place: Place, manifest: Manifest, name: str) -> bytes:
     try:
-        content = path.read_bytes()
+        content = place.read(name)
     except OSError as error:
-        raise BundleError(f"{path}: cannot be read ({error}); export the model again") from None
+        raise BundleError(
+            f"{place.uri}/{name}: cannot be read ({error}); export the model again"
+        ) from None
     if hashlib.sha256(content).hexdigest() != manifest.checksums[name]:
-        raise BundleError(f"{path}: differs from its checksum; fetch or export the bundle again")
+        raise BundleError(
+            f"{place.uri}/{name}: differs from its checksum; fetch or export the bundle again"
+        )
     return content
 
 
-def _build(manifest: Manifest, content: bytes, path: Path) -> RunoffModel:
-    config = manifest.training
+def _read_attributes(content: bytes, manifest: Manifest, uri: str) -> pd.DataFrame:
+    names = list(manifest.inputs.static)
     try:
-        model = models.build(
-            manifest.model,
-            num_dynamic=len(manifest.dynamic_inputs),
-            num_static=len(manifest.static_inputs),
-            hidden_size=config.hidden_size,
-            dropout=config.dropout,
-            forget_bias=config.forget_bias,
-            recurrent_init=config.recurrent_init,
-            generator=torch.Generator(),
-        )
-        model.load_state_dict(load(content))
-    except (ValueError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())
-        raise BundleError(f"{path}: does not fit the manifest's model: {reason}") from None
-    return model.eval()
+        table = pd.read_csv(io.BytesIO(content), dtype={"gauge_id": str})
+        return table.set_index("gauge_id")[names].astype("float64")
+    except (ValueError, KeyError) as error:
+        raise BundleError(
+            f"{uri}/{ATTRIBUTES}: must have gauge_id and the model's static inputs as numbers "
+            f"({error}); export the model again"
+        ) from None

@@ -4,11 +4,11 @@ from typing import Protocol
 
 import torch
 
-from study.models.base import RECURRENT_INITS, RunoffModel
+from study.models.base import KERNELS, RECURRENT_INITS, RunoffModel
 from study.models.ealstm import EALSTM
 from study.models.lstm import LSTM
 
-__all__ = ["ARCHITECTURES", "RECURRENT_INITS", "Architecture", "RunoffModel", "build"]
+__all__ = ["ARCHITECTURES", "KERNELS", "RECURRENT_INITS", "Architecture", "RunoffModel", "build"]
 
 
 class Architecture(Protocol):
@@ -43,6 +43,7 @@ def build(
     forget_bias: float,
     recurrent_init: str,
     generator: torch.Generator,
+    kernel: str = "auto",
 ) -> RunoffModel:
     """Build a freshly initialised model; same arguments and generator state, same bits.
 
@@ -56,13 +57,17 @@ def build(
             remembering, which basins with snow and groundwater need.
         recurrent_init: One of `RECURRENT_INITS`, explained in `study.models.base`.
         generator: CPU generator that every initial parameter is drawn from.
+        kernel: One of `KERNELS`. `auto`: on a CPU, the recurrence of `study.models.native`, where
+            a C compiler can build it, and torch's everywhere else; `torch`: always torch's.
 
     Raises:
         ValueError: If a value breaks a rule; the message states both.
     """
     if name not in ARCHITECTURES:
         raise ValueError(f"`name` must be one of {sorted(ARCHITECTURES)}, but got {name!r}.")
-    return ARCHITECTURES[name](
+    if kernel not in KERNELS:
+        raise ValueError(f"`kernel` must be one of {KERNELS}, but got {kernel!r}.")
+    model = ARCHITECTURES[name](
         num_dynamic=num_dynamic,
         num_static=num_static,
         hidden_size=hidden_size,
@@ -71,3 +76,5 @@ def build(
         recurrent_init=recurrent_init,
         generator=generator,
     )
+    model.kernel = kernel
+    return model

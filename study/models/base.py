@@ -6,13 +6,14 @@ H hidden size.
 
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-State: TypeAlias = tuple[Tensor, Tensor]
-"""Hidden and cell values after the last day seen, [B, H] each."""
+from study.models.recurrence import State, usable
+
+KERNELS = ("auto", "torch")
+"""What may compute the recurrence, see `study.models.build`."""
 
 RECURRENT_INITS = ("orthogonal", "identity", "uniform")
 """How the gates' weights start, see `init_gates_`."""
@@ -48,6 +49,8 @@ class RunoffModel(nn.Module):
             raise ValueError(
                 f"`recurrent_init` must be one of {RECURRENT_INITS}, but got {recurrent_init!r}."
             )
+        self.kernel = "torch"
+        """What computes the recurrence, one of `KERNELS`."""
         self.num_dynamic = num_dynamic
         self.num_static = num_static
         self.hidden_size = hidden_size
@@ -86,8 +89,13 @@ class RunoffModel(nn.Module):
         if not 0 <= warmup <= num_days:
             raise ValueError(f"`0 <= warmup <= {num_days} days` must hold, but got {warmup}.")
         # Days come first inside: what the kernels want, so that nothing large is transposed.
-        hidden_TBH, state = self._recur(dynamic_BTD.transpose(0, 1), static_BS, state)
-        hidden_TBH = self._drop(hidden_TBH[warmup:], dropout_mask_generator)
+        dynamic_TBD = dynamic_BTD.transpose(0, 1)
+        if self.kernel == "auto" and usable(dynamic_TBD, state):
+            hidden_TBH, state = self._recur_native(dynamic_TBD, static_BS, state, warmup)
+        else:
+            hidden_TBH, state = self._recur(dynamic_TBD, static_BS, state)
+            hidden_TBH = hidden_TBH[warmup:]
+        hidden_TBH = self._drop(hidden_TBH, dropout_mask_generator)
         runoff_TB: Tensor = self.head(hidden_TBH).squeeze(-1)
         return runoff_TB.T, state
 
@@ -96,6 +104,13 @@ class RunoffModel(nn.Module):
         self, dynamic_TBD: Tensor, static_BS: Tensor, state: State | None
     ) -> tuple[Tensor, State]:
         """Return the hidden values of every day [T, B, H] and the state after the last."""
+
+    def _recur_native(
+        self, dynamic_TBD: Tensor, static_BS: Tensor, state: State | None, warmup: int
+    ) -> tuple[Tensor, State]:
+        """As `_recur` without the days of the warm-up; by `recurrence`, where a subclass can."""
+        hidden_TBH, state = self._recur(dynamic_TBD, static_BS, state)
+        return hidden_TBH[warmup:], state
 
     def _drop(self, hidden_TBH: Tensor, generator: torch.Generator | None) -> Tensor:
         """Zero hidden values at random and scale up the rest, so that the mean is kept."""

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from study.models.base import RunoffModel, State, append_static, init_gates_
+from study.models.base import RunoffModel, append_static, init_gates_
+from study.models.recurrence import State, recurrence
 
 
 class EALSTM(RunoffModel):
@@ -122,3 +123,16 @@ class EALSTM(RunoffModel):
             batch_first=False,
         )
         return hidden_TBH, (h_1BH.squeeze(0), c_1BH.squeeze(0))
+
+    def _recur_native(
+        self, dynamic_TBD: Tensor, static_BS: Tensor, state: State | None, warmup: int
+    ) -> tuple[Tensor, State]:
+        return recurrence(
+            dynamic_TBD,
+            self.weight_x,
+            self.weight_h,
+            self.bias.expand(len(static_BS), -1),
+            input_gate_BH=torch.sigmoid(static_BS @ self.weight_s.T + self.bias_s),
+            state=state,
+            warmup=warmup,
+        )

@@ -7,7 +7,8 @@ H hidden size.
 import torch
 from torch import Tensor, nn
 
-from study.models.base import RunoffModel, State, append_static, init_gates_
+from study.models.base import RunoffModel, append_static, init_gates_
+from study.models.recurrence import State, recurrence
 
 
 class LSTM(RunoffModel):
@@ -62,3 +63,20 @@ class LSTM(RunoffModel):
         start = None if state is None else (state[0].unsqueeze(0), state[1].unsqueeze(0))
         hidden_TBH, (h_1BH, c_1BH) = self.lstm(inputs, start)
         return hidden_TBH, (h_1BH.squeeze(0), c_1BH.squeeze(0))
+
+    def _recur_native(
+        self, dynamic_TBD: Tensor, static_BS: Tensor, state: State | None, warmup: int
+    ) -> tuple[Tensor, State]:
+        weights = dict(self.lstm.named_parameters())
+        widths = [self.num_dynamic, self.num_static]
+        weight_x, weight_s = torch.split(weights["weight_ih_l0"], widths, 1)
+        bias = weights["bias_ih_l0"] + weights["bias_hh_l0"]
+        return recurrence(
+            dynamic_TBD,
+            weight_x,
+            weights["weight_hh_l0"],
+            bias + static_BS @ weight_s.T if self.num_static else bias.expand(len(static_BS), -1),
+            input_gate_BH=None,
+            state=state,
+            warmup=warmup,
+        )

@@ -11,29 +11,33 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
+from study import __version__
 from study.errors import InputError
-from study.experiment.arms import compared, declared_contrasts
+from study.experiment.arms import compared
+from study.experiment.contrasts import declared_contrasts
 from study.experiment.jobs import JobKey
 from study.experiment.ledger import Ledger
 from study.experiment.progress import winner_of
 from study.experiment.storage import Storage
-from study.report import figures, forest
+from study.report import figures
+from study.report.budget import search_account
+from study.report.drawings import draw_all
 from study.report.effects import (
-    SIDES,
-    TOLD,
     Parts,
+    combinations,
     contrast_effects,
     describe_split,
     split_effects,
 )
-from study.report.evidence import Evidence, Period, gather, reference_summary, summary
+from study.report.evidence import Evidence, gather, reference_summary, summary
+from study.report.page import page
 from study.report.statistics import Effect, arm_interval, holm
+from study.report.tables import write_tables
 from study.seeding import derive
 
 REPORT = "report.json"
-HYDROGRAPHS = 4
+PAGE = "report.html"
 
 
 def build_report(
@@ -42,6 +46,7 @@ def build_report(
     """The report as plain data: what `study report --json` prints."""
     arms = [_arm(book, evidence, name) for name in evidence.arms]
     return {
+        "version": __version__,
         "study": book.spec.name,
         "question": book.spec.question,
         "winner": winner_of(book),
@@ -57,6 +62,8 @@ def build_report(
             arm.name for arm in compared(book.arms.values()) if arm.name not in evidence.arms
         ],
         "contrasts": _contrasts(book, effects, parts),
+        "factorial": _factorial(book, evidence),
+        "search": search_account(book, evidence),
         "failures": [
             {"job": str(job.key), "reason": job.failure.strip().splitlines()[-1]}
             for job in book.jobs.values()
@@ -76,6 +83,16 @@ def _contrasts(
         {"name": name, "a": pairs[name].a, "b": pairs[name].b, **vars(effect), "p_holm": p}
         | ({} if split is None else {"split": describe_split(split, parts[name])})
         for (name, effect), p in zip(effects.items(), adjusted, strict=True)
+    ]
+
+
+def _factorial(book: Ledger, evidence: Evidence) -> list[dict[str, Any]]:
+    """Main effects and interactions as plain data; a family of their own for Holm."""
+    found = combinations(book, evidence)
+    adjusted = holm([effect.p_wilcoxon for _, effect in found])
+    return [
+        {**vars(implied), "weights": dict(implied.weights), **vars(effect), "p_holm": p}
+        for (implied, effect), p in zip(found, adjusted, strict=True)
     ]
 
 
@@ -148,7 +165,8 @@ def _references(evidence: Evidence, winner: str) -> list[dict[str, Any]]:
 
 
 def write_report(book: Ledger, storage: Storage, out: Path) -> dict[str, Any]:
-    """Write `report.json`, the tables as CSV and the figures as PNG into a folder.
+    """Write a page (`report.html`), `report.json`, the tables as CSV and Parquet and the figures as
+    PNG and SVG into a folder.
 
     The folder appears or changes when all of it is ready.
 
@@ -169,9 +187,12 @@ def write_report(book: Ledger, storage: Storage, out: Path) -> dict[str, Any]:
     aside.mkdir(parents=True)
     try:
         (aside / REPORT).write_text(json.dumps(_without_nan(report), indent=1))
-        _write_tables(report, evidence, aside)
-        _write_figures(book, evidence, report, effects, aside)
-        _write_split_figure(book, evidence, parts, aside)
+        write_tables(report, evidence, aside)
+        drawings = draw_all(book, evidence, report, effects, parts)
+        for drawing in drawings:
+            figures.save(drawing.figure, aside / f"{drawing.name}.png")
+        svgs = {d.name: (aside / f"{d.name}.svg").read_text() for d in drawings}
+        (aside / PAGE).write_text(page(book, report, evidence, drawings, svgs))
         if out.exists():
             out.rename(older)
         aside.rename(out)
@@ -196,130 +217,3 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_nan(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _write_tables(report: dict[str, Any], evidence: Evidence, out: Path) -> None:
-    pd.json_normalize(report["arms"]).to_csv(out / "arms.csv", index=False)
-    pd.DataFrame(map(_flat, report["contrasts"])).to_csv(out / "contrasts.csv", index=False)
-    references = [
-        {"reference": reference["reference"], "period": period, **reference[period]}
-        for reference in report["references"]
-        for period in ("validation", "test")
-        if reference[period] is not None
-    ]
-    if references:
-        pd.DataFrame(references).to_csv(out / "references.csv", index=False)
-    rows = [
-        pd.DataFrame({"period": name, "arm": arm, "seed": number, "gauge_id": evidence.basins}
-                     | {metric: values[row] for metric, values in metrics.items()})
-        for name, period in evidence.periods.items()
-        for arm, metrics in period.metrics.items()
-        for row, number in enumerate(period.seeds[arm])
-    ]  # fmt: skip
-    pd.concat(rows).to_csv(out / "basins.csv", index=False)
-
-
-def _flat(contrast: dict[str, Any]) -> dict[str, Any]:
-    """A contrast as one row; `split.below.low` and so on if it has them."""
-    row = {key: value for key, value in contrast.items() if key != "split"}
-    if "split" not in contrast:
-        return row
-    split = contrast["split"]
-    told = {f"split.{side}.{name}": (split[side] or {}).get(name) for side in SIDES
-            for name in TOLD}  # fmt: skip
-    return {**row, "split.attribute": split["attribute"], "split.at": split["at"], **told}
-
-
-def _write_figures(
-    book: Ledger,
-    evidence: Evidence,
-    report: dict[str, Any],
-    effects: Mapping[str, Effect],
-    out: Path,
-) -> None:
-    name = evidence.verdict_period
-    period = evidence.periods[name]
-    scores = {arm: period.nse(arm) for arm in evidence.arms}
-    cdf = figures.nse_cdf(scores, references=period.complete_references(), period=name)
-    figures.save(cdf, out / "nse_cdf.png")
-    margin = book.spec.evidence.equivalence
-    if effects:
-        forest_plot = forest.differences(effects, margin=margin, period=name)
-        figures.save(forest_plot, out / "differences.png")
-    curves = {
-        arm: [
-            (np.array(sorted(job.scores)), np.array([job.scores[e] for e in sorted(job.scores)]))
-            for job in book.stage(arm, "search")
-            if job.scores
-        ]
-        for arm in evidence.arms
-    }
-    figures.save(figures.learning_curves(curves), out / "learning_curves.png")
-    shown = _worth_showing(report)
-    figures.save(_hydrographs(evidence, period, shown), out / "hydrographs.png")
-    if "frac_snow" in evidence.facts:
-        for number, contrast in enumerate(report["contrasts"]):
-            a, b = period.nse(contrast["a"]).mean(axis=0), period.nse(contrast["b"]).mean(axis=0)
-            figure = figures.difference_by_snow(
-                a - b,
-                evidence.facts["frac_snow"],
-                name=contrast["name"],
-                margin=margin,
-                basins=evidence.basins,
-            )
-            figures.save(figure, out / f"difference_by_snow_{number + 1:02d}.png")
-
-
-def _write_split_figure(
-    book: Ledger, evidence: Evidence, parts: Mapping[str, Parts], out: Path
-) -> None:
-    """The contrasts in either part of the basins, if the spec asks for it."""
-    split = book.spec.evidence.split
-    if split is None or not parts:
-        return
-    figure = forest.differences_by_split(
-        {name: (effects["below"], effects["above"]) for name, effects in parts.items()},
-        names=split.names,
-        margin=book.spec.evidence.equivalence,
-        period=evidence.verdict_period,
-    )
-    figures.save(figure, out / "differences_by_split.png")
-
-
-def _worth_showing(report: dict[str, Any]) -> list[str]:
-    """The winner, and the arm it is first compared with."""
-    winner = report["winner"]
-    for contrast in report["contrasts"]:
-        if winner in (contrast["a"], contrast["b"]):
-            return [winner, contrast["b"] if contrast["a"] == winner else contrast["a"]]
-    return [winner]
-
-
-def _hydrographs(evidence: Evidence, period: Period, arms: list[str]) -> Any:
-    """A water year of the best, the middle, the worst tenth and the snowiest basin."""
-    nse = period.nse(arms[0]).mean(axis=0)
-    order = [int(i) for i in np.argsort(nse) if np.isfinite(nse[i])]
-    chosen = [order[int(share * (len(order) - 1))] for share in (0.9, 0.5, 0.1)]
-    if "frac_snow" in evidence.facts:
-        chosen.append(int(np.argmax(evidence.facts["frac_snow"])))
-    chosen = list(dict.fromkeys(chosen))[:HYDROGRAPHS]
-    slices = {i: _best_observed_year(period, i) for i in chosen}
-    cut = {i: np.arange(s.start, s.stop) for i, s in slices.items()}
-    names = evidence.facts.get("gauge_name", np.array([""] * len(evidence.basins)))
-    return figures.hydrographs(
-        np.stack([period.days.to_numpy()[cut[i]] for i in chosen]),
-        np.stack([period.qobs[i, cut[i]] for i in chosen]),
-        {a: np.stack([period.qsim[a][:, i, cut[i]].mean(axis=0) for i in chosen]) for a in arms},
-        basins=[evidence.basins[i] for i in chosen],
-        titles=[f"{str(names[i]).title()}   NSE {nse[i]:.2f}" for i in chosen],
-        swe=None if period.swe is None else np.stack([period.swe[i, cut[i]] for i in chosen]),
-    )
-
-
-def _best_observed_year(period: Period, basin: int) -> slice:
-    """365 days from the middle of the period on, moved back to where the fewest days lack."""
-    there = np.isfinite(period.qobs[basin])
-    length = min(365, len(there))
-    starts = range((len(there) - length) // 2 // 365 * 365, -1, -365)
-    best = max(starts, key=lambda start: there[start : start + length].sum())
-    return slice(best, best + length)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -190,7 +191,27 @@ def status_view(book: Ledger) -> RenderableType:
     return Group(table, line)
 
 
+SECONDS_BETWEEN_LOOKS = 3
 SECONDS_BETWEEN_LINES = 15
+
+
+def keep_showing(read: Callable[[], Ledger], console: Console) -> None:
+    """A table of where a study stands that follows it until it is finished, or Ctrl-C.
+
+    Where the console is no terminal, there is a table whenever a job was closed.
+    """
+    told = -1
+    with Live(console=console, auto_refresh=False, transient=False) as live:
+        while True:
+            book = read()
+            if console.is_terminal:
+                live.update(status_view(book), refresh=True)
+            elif book.closed.total() != told:
+                console.print(status_view(book))
+            told = book.closed.total()
+            if is_finished(book):
+                return
+            time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
 class LiveProgress:

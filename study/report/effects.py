@@ -7,10 +7,15 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from study.experiment.arms import Contrast, declared_contrasts
+from study.experiment.contrasts import (
+    Contrast,
+    FactorialEffect,
+    declared_contrasts,
+    factorial_effects,
+)
 from study.experiment.ledger import Ledger
 from study.report.evidence import Evidence
-from study.report.statistics import Effect, paired_effect
+from study.report.statistics import Effect, combined_effect, paired_effect
 from study.seeding import derive
 from study.spec import SplitSpec
 
@@ -47,6 +52,26 @@ def split_effects(book: Ledger, evidence: Evidence) -> dict[str, Parts]:
     }
 
 
+def combinations(book: Ledger, evidence: Evidence) -> list[tuple[FactorialEffect, Effect]]:
+    """The design's main effects and interactions, of which all arms could be trained."""
+    spec, period = book.spec, evidence.periods[evidence.verdict_period]
+    return [
+        (
+            implied,
+            combined_effect(
+                [period.nse(arm) for arm in implied.weights],
+                list(implied.weights.values()),
+                regions=evidence.regions,
+                margin=spec.evidence.equivalence,
+                repetitions=spec.evidence.repetitions,
+                seed=derive("bootstrap", spec.search.seed, implied.kind, implied.name),
+            ),
+        )
+        for implied in factorial_effects(spec, tuple(book.arms.values()))
+        if set(implied.weights) <= set(evidence.arms)
+    ]
+
+
 def parts_of(evidence: Evidence, split: SplitSpec) -> dict[Side, np.ndarray]:
     """(basin,) whether a basin belongs to the part; one whose attribute is unknown is in none."""
     values = np.asarray(evidence.facts[split.attribute], np.float64)
@@ -60,6 +85,19 @@ def describe_split(split: SplitSpec, parts: Parts) -> dict[str, Any]:
         for side, effect in parts.items()
     }
     return {"attribute": split.attribute, "at": split.at, **told}
+
+
+def promotion_effect(book: Ledger, evidence: Evidence, challenger: str, champion: str) -> Effect:
+    """Challenger minus champion on the validation period: the test period chooses nothing."""
+    spec, period = book.spec, evidence.periods["validation"]
+    return paired_effect(
+        period.nse(challenger),
+        period.nse(champion),
+        regions=evidence.regions,
+        margin=spec.evidence.equivalence,
+        repetitions=spec.evidence.repetitions,
+        seed=derive("bootstrap", spec.search.seed, "promotion", challenger, champion),
+    )
 
 
 def _contrasts(book: Ledger, evidence: Evidence) -> list[Contrast]:

@@ -18,7 +18,7 @@ from study.experiment.confirm import BASINS, OBSERVED, REFERENCES, read_predicti
 from study.experiment.jobs import JobKey
 from study.experiment.ledger import Ledger
 from study.experiment.progress import is_finished
-from study.experiment.storage import Storage
+from study.experiment.storage import Storage, read_result
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +100,8 @@ def gather(book: Ledger, storage: Storage) -> Evidence:
             f"study {book.spec.name} has nothing to report yet; see `study status`, and go on "
             "with `study run`"
         )
-    index = json.loads(storage.read(BASINS))
-    observed = load(storage.read(OBSERVED))
+    index = json.loads(read_result(storage, BASINS))
+    observed = load(read_result(storage, OBSERVED))
     sims: dict[str, list[dict[str, np.ndarray]]] = {
         arm: [read_predictions(storage, key) for key in keys] for arm, keys in replicates.items()
     }

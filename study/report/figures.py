@@ -6,9 +6,10 @@ Design"; Wong 2011, doi:10.1038/nmeth.1618), told apart with every common colour
 """
 
 from collections.abc import Mapping, Sequence
+from io import StringIO
 from itertools import cycle, zip_longest
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import matplotlib as mpl
 import numpy as np
@@ -25,11 +26,15 @@ Dates: TypeAlias = npt.NDArray[np.datetime64]
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 LINES = ("-", "--", ":", "-.")
-INK, GREY, FAINT, SNOW = "#222222", "#8C8C8C", "#E6E6E6", "#B9DCF2"
+INK, GREY, FAINT, SNOW = "#222222", "#767676", "#E6E6E6", "#B9DCF2"
+SNOW_INK = "#2F6F99"
+BETTER, WORSE = PALETTE[0], PALETTE[1]
 REFERENCE_LINES: tuple[dict[str, Any], ...] = (
     {"color": INK, "linestyle": (0, (5, 2))},
     {"color": "#777777", "linestyle": (0, (2, 1.2))},
 )
+
+NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 styled = mpl.rc_context(
     {
@@ -54,6 +59,7 @@ styled = mpl.rc_context(
         "legend.frameon": False,
         "lines.linewidth": 1.5,
         "date.converter": "concise",
+        "text.parse_math": False,  # names may hold a $
     }
 )
 
@@ -73,7 +79,7 @@ def nse_cdf(
         period: What the scores belong to, "test" or "validation".
     """
     start = -0.2
-    figure = Figure(figsize=(6.2, 4.0))
+    figure = Figure(figsize=(9.6, 4.0))
     axes = figure.add_subplot()
     lines: list[Artist] = []
     medians, below = [], []
@@ -108,6 +114,7 @@ def hydrographs(
     basins: Sequence[str],
     titles: Sequence[str] = (),
     swe: Floats | None = None,
+    width: float = 7.4,
 ) -> Figure:
     """Observed and simulated discharge, one panel a basin, over the days the caller chose.
 
@@ -118,8 +125,9 @@ def hydrographs(
         basins: The gauge ids.
         titles: Heading of each panel, after the gauge id; for example scores.
         swe: `(basin, time)` snow water equivalent in mm, drawn as an area behind.
+        width: Of the figure, in inches.
     """
-    figure = Figure(figsize=(7.4, 0.6 + 1.75 * len(basins)))
+    figure = Figure(figsize=(width, 0.6 + 1.75 * len(basins)))
     panels = figure.subplots(len(basins), 1, squeeze=False)[:, 0]
     days = np.broadcast_to(dates, obs.shape)
     for row, (axes, basin, title) in enumerate(zip_longest(panels, basins, titles)):
@@ -128,7 +136,7 @@ def hydrographs(
         axes.plot(days[row], obs[row], color=INK, linewidth=1.1, label="observed", zorder=2.5)
         axes.set(xlim=(days[row, 0], days[row, -1]), ylabel="discharge (mm/d)")
         axes.set_ylim(bottom=0)
-        axes.set_title(f"{basin}   {title}" if title else basin)
+        axes.set_title(f"{basin}  {title}" if title else basin)
         axes.yaxis.set_major_locator(MaxNLocator(4))
         if swe is not None:
             _snow_behind(axes, days[row], swe[row])
@@ -154,6 +162,7 @@ def learning_curves(curves: Mapping[str, Sequence[tuple[Epochs, Floats]]]) -> Fi
     rows = -(-len(curves) // columns)
     figure = Figure(figsize=(0.5 + 2.35 * columns, 0.6 + 1.8 * rows))
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    grid[0, 0].xaxis.set_major_locator(MaxNLocator(5, integer=True))
     trials = [trial for of_arm in curves.values() for trial in of_arm]
     last = max(epochs[-1] for epochs, _ in trials)
     for number, (axes, arm) in enumerate(zip_longest(grid.flat, curves)):
@@ -180,49 +189,43 @@ def learning_curves(curves: Mapping[str, Sequence[tuple[Epochs, Floats]]]) -> Fi
 
 
 @styled
-def difference_by_snow(
-    paired: Floats,
-    frac_snow: Floats,
-    *,
-    name: str,
-    margin: float,
-    basins: Sequence[str] = (),
-) -> Figure:
-    """Each basin's difference against the share of its precipitation that falls as snow.
-
-    A few basins far out would flatten all others: they are drawn as triangles at the edge.
+def expected_best(curves: Mapping[str, tuple[Floats, Floats]]) -> Figure:
+    """Expected best validation NSE against the epochs that a search was given.
 
     Args:
-        paired: `(basin,)` seed-mean difference of NSE, a - b; NaN is left out.
-        frac_snow: `(basin,)` share of precipitation falling as snow.
-        name: The contrast.
-        margin: Half-width of the region of practical equivalence, shaded.
-        basins: Gauge ids; written beside the points when they are few.
+        curves: For every arm (epochs, expected best), a point for every number of trials.
     """
-    figure = Figure(figsize=(6.2, 3.7))
+    figure = Figure(figsize=(4.9, 3.1))
     axes = figure.add_subplot()
-    scored = np.isfinite(paired) & np.isfinite(frac_snow)
-    snow, difference = frac_snow[scored], paired[scored]
-    axes.axhspan(-margin, margin, color=FAINT, lw=0, zorder=0)
-    axes.axhline(0, color=GREY, linewidth=0.8, zorder=1)
-    shown = _scatter_within_reach(axes, snow, difference, least=3 * margin)
-    if snow.size >= 80:
-        _median_by_eighths(axes, snow, difference)
-    axes.set(
-        xlabel="share of precipitation falling as snow", ylabel="difference in NSE", title=name
-    )
-    axes.margins(x=0.04)
-    if len(basins) == scored.size <= 15:
-        _label_points(
-            axes, snow, shown, [b for b, kept in zip(basins, scored, strict=True) if kept]
-        )
+    for number, (arm, (epochs, best)) in enumerate(curves.items()):
+        axes.plot(epochs, best, label=arm, **_line(number))
+        axes.plot(epochs[-1], best[-1], "o", color=_colour(number), markersize=3.5)
+    axes.set(xlabel="training epochs of the search", ylabel="expected best validation NSE")
+    axes.set_xlim(left=0)
+    axes.legend(loc="lower right")
     return figure
 
 
 @styled
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG; the same figure gives the same bytes."""
-    figure.savefig(path, format="png", dpi=150, metadata={"Software": None})
+    """Write a figure as PNG and, beside it, as SVG; the same figure gives the same bytes."""
+    save_png(figure, path)
+    path.with_suffix(".svg").write_text(svg(figure, name=path.stem))
+
+
+@styled
+def save_png(figure: Figure, file: Path | BinaryIO) -> None:
+    """Write a figure as PNG."""
+    figure.savefig(file, format="png", dpi=150, metadata={"Software": None})
+
+
+@styled
+def svg(figure: Figure, *, name: str) -> str:
+    """A figure as SVG whose text is text; the name keeps its ids apart from other figures'."""
+    buffer = StringIO()
+    with mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata=NO_METADATA)
+    return buffer.getvalue()
 
 
 def _colour(number: int) -> str:
@@ -238,7 +241,7 @@ def _line(number: int, *, linewidth: float = 1.6) -> dict[str, Any]:
 def _legend_table(
     axes: Axes, lines: Sequence[Artist], columns: Mapping[str, Sequence[str]]
 ) -> None:
-    """Legend with aligned columns under their headings; the lines stand before the first."""
+    """Legend beside the axes, its columns aligned under their headings; lines before the first."""
     blank = Patch(visible=False)
     handles = [blank, *lines, *[blank] * (len(lines) + 1) * (len(columns) - 1)]
     labels = [cell for heading, cells in columns.items() for cell in (heading, *cells)]
@@ -247,6 +250,7 @@ def _legend_table(
         labels,
         ncols=len(columns),
         loc="upper left",
+        bbox_to_anchor=(1.0, 1.0),
         handlelength=1.4,
         handletextpad=0.6,
         columnspacing=0.2,
@@ -263,56 +267,73 @@ def _snow_behind(axes: Axes, days: Dates, swe: Floats) -> None:
     twin = axes.twinx()
     twin.fill_between(days, swe, color=SNOW, lw=0)
     twin.set_ylim(0, 1.25 * max(float(np.nanmax(swe, initial=0.0)), 1.0))
-    twin.set_ylabel("SWE (mm)", color="#4A8DB7")
-    twin.tick_params(axis="y", labelcolor="#4A8DB7", color="#4A8DB7")
+    twin.set_ylabel("SWE (mm)", color=SNOW_INK)
+    twin.tick_params(axis="y", labelcolor=SNOW_INK, color=SNOW_INK)
     twin.yaxis.set_major_locator(MaxNLocator(4))
-    twin.spines["right"].set(visible=True, color="#4A8DB7")
+    twin.spines["right"].set(visible=True, color=SNOW_INK)
     axes.set_zorder(twin.get_zorder() + 1)
     axes.patch.set_visible(False)
 
 
-def _scatter_within_reach(axes: Axes, x: Floats, y: Floats, *, least: float) -> Floats:
-    """Points on an axis symmetric about 0 that holds most of them; returns the heights drawn."""
+def within_reach(
+    axes: Axes,
+    x: Floats,
+    y: Floats,
+    *,
+    least: float,
+    kinds: Sequence[tuple[npt.NDArray[np.bool_], str, str, str]],
+) -> Floats:
+    """Points on an axis symmetric about 0 that holds most of them; returns the heights drawn.
+
+    Args:
+        axes: Where to draw.
+        x: `(point,)`.
+        y: `(point,)`.
+        least: The axis ends no nearer to 0.
+        kinds: Which points they are, marker (not drawn here), colour and name of each kind.
+    """
     usual = float(np.quantile(np.abs(y), 0.975)) if y.size else 0.0
     limit = 1.15 * max(least, usual, 0.001)
     edge = 0.97 * limit
     drawn = np.clip(y, -edge, edge)
     above, below = y > edge, y < -edge
-    size = 28 if y.size <= 100 else 14
-    for marker, kind in (("o", ~above & ~below), ("^", above), ("v", below)):
-        axes.scatter(
-            x[kind], drawn[kind], s=size, marker=marker, color=PALETTE[0], alpha=0.65, linewidths=0
-        )
+    size = 24 if y.size <= 100 else 12
+    for of_kind, _, colour, _ in kinds:
+        for marker, place in (("o", ~above & ~below), ("^", above), ("v", below)):
+            there = of_kind & place
+            axes.scatter(x[there], drawn[there], s=size, marker=marker, color=colour, alpha=0.7,
+                         linewidths=0)  # fmt: skip
     if beyond := np.count_nonzero(above | below):
-        axes.set_title(f"▲▼ {beyond} beyond the axis", loc="right", size=8.5, weight="normal")
+        axes.set_title(f"▲▼ {beyond} beyond", loc="right", size=8, weight="normal")
     axes.set_ylim(-limit, limit)
     return drawn
 
 
-def _median_by_eighths(axes: Axes, x: Floats, y: Floats) -> None:
+def median_by_eighths(axes: Axes, x: Floats, y: Floats) -> None:
     """Line through the medians of eight equal shares of the basins, ordered by x."""
     parts = np.array_split(np.argsort(x), 8)
     centres, medians = ([np.median(v[part]) for part in parts] for v in (x, y))
-    label = "median of each eighth of the basins"
-    axes.plot(centres, medians, "o-", color=PALETTE[1], markersize=4, zorder=3, label=label)
-    axes.legend(loc="lower right")
+    axes.plot(centres, medians, "o-", color=INK, markersize=3, linewidth=1.2, zorder=3)
 
 
-def _label_points(axes: Axes, x: Floats, y: Floats, labels: Sequence[str]) -> None:
+def label_points(axes: Axes, x: Floats, y: Floats, labels: Sequence[str]) -> None:
     """Write each label on that side of its point where it covers least."""
+    box = axes.get_window_extent()
+    em = 8 * axes.figure.dpi / 72
     to_axes = axes.transData + axes.transAxes.inverted()
     points = to_axes.transform(np.column_stack([x, y]))
     taken = [np.array([*point, *point]) for point in points]
     for point, label in zip(points, labels, strict=True):
-        width, height = 0.014 * len(label), 0.045
-        right, above = np.array([width / 2 + 0.014, 0.0]), np.array([0.0, height / 2 + 0.022])
+        width, height = 0.62 * em * len(label) / box.width, 1.1 * em / box.height
+        right = np.array([(width + 0.9 * em / box.width) / 2, 0.0])
+        above = np.array([0.0, (height + 0.9 * em / box.height) / 2])
         centres = [point + side for side in (right, -right, above, -above)]
         half = np.array([width / 2, height / 2])
         boxes = [np.concatenate([centre - half, centre + half]) for centre in centres]
         best = min(range(len(boxes)), key=lambda side: _clutter(boxes[side], taken))
         taken.append(boxes[best])
         x_text, y_text = centres[best]
-        axes.text(x_text, y_text, label, transform=axes.transAxes, ha="center", va="center", size=8)
+        axes.text(x_text, y_text, label, transform=axes.transAxes, ha="center", va="center", size=7)
 
 
 def _clutter(box: Floats, taken: Sequence[Floats]) -> int:

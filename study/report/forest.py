@@ -18,6 +18,8 @@ VERDICT_COLOURS: dict[Verdict, str] = {
     "undecided": GREY,
     "too few seeds": GREY,
 }
+TEXT_COLOURS = {**VERDICT_COLOURS, "worse": "#B34E00"}
+"""Of words: dark enough to be read on white."""
 MARKERS = ("o", "s")
 """Of the lower and the upper part of the basins."""
 PITCH = 2.7
@@ -44,7 +46,7 @@ def differences(effects: Mapping[str, Effect], *, margin: float, period: str) ->
     for row, effect in enumerate(effects.values()):
         _draw(axes, row, effect)
         _write(axes, row, _interval_text(effect), points=8)
-        _write(axes, row, effect.verdict, points=138, colour=VERDICT_COLOURS[effect.verdict])
+        _write(axes, row, effect.verdict, points=138, colour=TEXT_COLOURS[effect.verdict])
     return figure
 
 
@@ -85,7 +87,7 @@ def differences_by_split(
                 continue
             _draw(axes, row, effect, marker=marker)
             _write(axes, row, _interval_text(effect), points=8)
-            _write(axes, row, effect.verdict, points=138, colour=VERDICT_COLOURS[effect.verdict])
+            _write(axes, row, effect.verdict, points=138, colour=TEXT_COLOURS[effect.verdict])
             _write(axes, row, f"{effect.basins} basins", points=206)
     handles = [Line2D([], [], color=INK, ls="", marker=m, markerfacecolor="white") for m in MARKERS]
     figure.legend(handles, names, loc="outside upper left", ncols=2, handletextpad=0.2)

@@ -98,15 +98,7 @@ def add_features(
     basins = [_basin(store, row, plan) for row in range(store.sizes["basin"])]
     work = path.with_name(f".{path.name}.shyft")
     run = partial(_restartable, work=work, each=each, progress=progress)
-    tasks: list[Task] = [(python, b, plan) for b in basins if b.gauge_id not in held_out]
-    found = dict(run(simulate_basin, tasks))
-    donors: dict[str, str] = {}
-    if held_out:
-        donors = nearest_donors(store, [b for b, f in found.items() if f.series])
-        tasks = [(python, b, plan, found[donors[b.gauge_id]].parameters) for b in basins]
-        lent = dict(run(simulate_with, tasks))
-        found = {b: dataclasses.replace(f, scores=found[b].scores if b in found else {})
-                 for b, f in lent.items()}  # fmt: skip
+    found, donors = _simulated(store, basins, plan, python, held_out, run)
     if not any(f.series for f in found.values()):
         reason = next(iter(found.values())).log["error"]
         raise StudyError(f"{path}: Shyft failed on all basins; on the first: {reason}")
@@ -115,6 +107,26 @@ def add_features(
     _write(path, store, plan, train, found, donors, held_out)
     shutil.rmtree(work, ignore_errors=True)
     return {basin.gauge_id: found[basin.gauge_id] for basin in basins}
+
+
+def _simulated(
+    store: xr.Dataset,
+    basins: Sequence[BasinData],
+    plan: Plan,
+    python: str,
+    held_out: set[str],
+    run: Callable[[Callable[..., BasinFeatures], list[Task]], Iterator[tuple[str, BasinFeatures]]],
+) -> tuple[dict[str, BasinFeatures], dict[str, str]]:
+    """Each basin's features, and whose parameters it took, if any basin is held out."""
+    tasks: list[Task] = [(python, b, plan) for b in basins if b.gauge_id not in held_out]
+    own = dict(run(simulate_basin, tasks))
+    if not held_out:
+        return own, {}
+    donors = nearest_donors(store, [b for b, f in own.items() if f.series])
+    tasks = [(python, b, plan, own[donors[b.gauge_id]].parameters) for b in basins]
+    lent = dict(run(simulate_with, tasks))
+    return {b: dataclasses.replace(f, scores=own[b].scores if b in own else {})
+            for b, f in lent.items()}, donors  # fmt: skip
 
 
 def _check_held_out(store: xr.Dataset, held_out: set[str]) -> None:

@@ -13,6 +13,7 @@ from study.spec.study import (
     EvidenceSpec,
     SplitSpec,
     StudySpec,
+    differing,
 )
 from study.spec.training import (
     PROTOCOL_FIELDS,
@@ -45,6 +46,7 @@ __all__ = [
     "SplitSpec",
     "StudySpec",
     "TrainingSpec",
+    "differing",
     "load_spec",
     "nearest",
     "parse_period",

@@ -136,7 +136,7 @@ def _quoted_ids(value: Any) -> Any:
 
 class DataSpec(SpecModel):
     store: str | None = None
-    """The Zarr store, relative to the spec file; `--data` wins over it."""
+    """The Zarr store, relative to the spec file, or s3://...; `--data` wins over it."""
     basins: Annotated[Literal["all"] | tuple[str, ...], BeforeValidator(_all_or_ids)] = "all"
     """Gauge ids (strings: quote them to keep leading zeros), or all of the store."""
     held_out: Annotated[tuple[str, ...], BeforeValidator(_quoted_ids)] = ()

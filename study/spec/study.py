@@ -34,7 +34,7 @@ CANONICAL_FACTORS: Mapping[str, tuple[str, ...]] = {
 """Factors that say what a model is and what it sees; the first level is the one taken when a
 spec does not name the factor. Any other factor is a field of `TrainingSpec`."""
 
-DECIDING_RESOURCES = ("gpus", "threads", "trial_seconds", "memory_gb")
+DECIDING_RESOURCES = ("gpus", "threads", "kernel", "trial_seconds", "memory_gb")
 """Resources that results depend on."""
 
 SPLIT_ATTRIBUTES = ("frac_snow", "aridity")
@@ -62,6 +62,8 @@ Factors = Annotated[dict[str, str], BeforeValidator(_on_off)]
 
 
 def _side(value: Any) -> Any:
+    if value is None:
+        return None
     value = _on_off(value)
     levels = list(value.values()) if isinstance(value, dict) else [value]
     if not all(isinstance(level, str) for level in levels):
@@ -69,23 +71,47 @@ def _side(value: Any) -> Any:
     return value
 
 
+Side = Annotated[str | dict[str, str] | None, BeforeValidator(_side)]
+
+
 class ContrastSpec(SpecModel):
-    """One declared comparison: `factor` from level `b` to level `a`, in every arm that has both;
-    or two arms named by their factors."""
+    """One declared comparison, or a family of them. `factor` from level `b` to level `a`, in every
+    arm that has both; or two arms named by their factors; or an arm and all that differ from it in
+    one factor."""
 
     factor: str | None = None
-    a: Annotated[str | dict[str, str], BeforeValidator(_side)]
-    b: Annotated[str | dict[str, str], BeforeValidator(_side)]
+    a: Side = None
+    b: Side = None
+    leave_one_out: Factors | None = None
+    """The whole, by its factors: what it has over every arm that differs in one of them."""
+    add_one_in: Factors | None = None
+    """The base, by its factors: what every arm that differs in one of them has over it."""
 
     @model_validator(mode="after")
     def _one_form(self) -> ContrastSpec:
-        wanted = str if self.factor is not None else dict
-        if not (isinstance(self.a, wanted) and isinstance(self.b, wanted)):
+        forms = {("factor", "a", "b"): str, ("a", "b"): dict,
+                 ("leave_one_out",): dict, ("add_one_in",): dict}  # fmt: skip
+        given = self.model_dump(exclude_none=True)
+        kind = forms.get(tuple(given))
+        sides = [value for key, value in given.items() if key != "factor"]
+        if kind is None or not all(isinstance(side, kind) for side in sides):
             raise ValueError(
                 "write `{factor: snow, a: observed, b: off}`, or two arms by their factors: "
-                "`{a: {model: lstm, snow: observed}, b: {model: ealstm, snow: observed}}`"
+                "`{a: {model: lstm, snow: observed}, b: {model: ealstm, snow: observed}}`, or "
+                "`{leave_one_out: {model: lstm, snow: observed}}`, or `{add_one_in: {model: lstm}}`"
             )
         return self
+
+    @property
+    def centre(self) -> dict[str, str] | None:
+        """The arm of which one factor at a time is changed, if the contrast is such a family."""
+        return self.add_one_in if self.leave_one_out is None else self.leave_one_out
+
+    @property
+    def arms(self) -> list[dict[str, str]]:
+        """The arms that are named by their factors."""
+        named = (self.a, self.b, self.leave_one_out, self.add_one_in)
+        return [side for side in named if isinstance(side, dict)]
 
     def written(self) -> str:
         """As in the file."""
@@ -145,10 +171,14 @@ class StudySpec(SpecModel):
                             f"factor `{factor}` has no level `{level}`{nearest(level, known)}; "
                             f"its levels are {', '.join(known)}"
                         )
-            else:
-                for level in levels:
-                    _check_field(factor, level, "factor")
         return {**{f: known[:1] for f, known in CANONICAL_FACTORS.items()}, **factors}
+
+    @model_validator(mode="after")
+    def _levels_fit(self) -> StudySpec:
+        for factor, levels in self.factors.items():
+            for level in levels if factor not in CANONICAL_FACTORS else ():
+                _check_field(factor, level, "factor", self.training.warmup)
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> StudySpec:
@@ -161,7 +191,7 @@ class StudySpec(SpecModel):
             if name in self.factors:
                 raise ValueError(f"`{name}` is a factor and in search.space; it can be one only")
             for end in _ends(choice):
-                _check_field(name, end, "search.space")
+                _check_field(name, end, "search.space", self.training.warmup)
             if not isinstance(choice, tuple) and choice.when:
                 self._check_condition(name, choice)
         for where, rules in (("exclude", self.exclude), ("contrasts", self._named_arms())):
@@ -217,18 +247,22 @@ class StudySpec(SpecModel):
 
     def _has_arms(self, contrast: ContrastSpec, arms: list[dict[str, str]]) -> bool:
         a, b = contrast.a, contrast.b
-        if isinstance(a, dict) and isinstance(b, dict):
-            first = {f: levels[0] for f, levels in self.factors.items()}
-            return first | a in arms and first | b in arms and first | a != first | b
+        first = {f: levels[0] for f, levels in self.factors.items()}
+        named = [first | side for side in contrast.arms]
+        if contrast.centre is not None:
+            return named[0] in arms and any(differing(named[0], arm) == 1 for arm in arms)
+        if named:
+            return all(arm in arms for arm in named) and named[0] != named[1]
         factor = str(contrast.factor)
         return a != b and any(arm[factor] == a and {**arm, factor: b} in arms for arm in arms)
 
     def _named_arms(self) -> list[dict[str, str]]:
         """The factors and levels that the contrasts speak of."""
         return [
-            side if isinstance(side, dict) else {str(contrast.factor): side}
+            rule
             for contrast in self.contrasts
-            for side in (contrast.a, contrast.b)
+            for rule in contrast.arms
+            or [{str(contrast.factor): str(side)} for side in (contrast.a, contrast.b)]
         ]
 
     def _check_levels(self, where: str, rule: Mapping[str, str]) -> None:
@@ -261,6 +295,11 @@ class StudySpec(SpecModel):
         return hashlib.sha256(text.encode()).hexdigest()
 
 
+def differing(levels: Mapping[str, str], others: Mapping[str, str]) -> int:
+    """In how many factors two arms differ."""
+    return sum(levels[factor] != others[factor] for factor in levels)
+
+
 def _ends(choice: Choice) -> tuple[Any, ...]:
     """All choices, or both ends of a range."""
     if isinstance(choice, RangeSpec):
@@ -268,7 +307,7 @@ def _ends(choice: Choice) -> tuple[Any, ...]:
     return choice if isinstance(choice, tuple) else choice.choices
 
 
-def _check_field(name: str, value: Any, where: str) -> None:
+def _check_field(name: str, value: Any, where: str, warmup: int) -> None:
     """A factor or search range must be a training field and its value one the field takes."""
     fields = [f for f in TrainingSpec.model_fields if f not in PROTOCOL_FIELDS]
     if name in PROTOCOL_FIELDS:
@@ -277,7 +316,7 @@ def _check_field(name: str, value: Any, where: str) -> None:
         known = [*fields, *CANONICAL_FACTORS] if where == "factor" else fields
         raise ValueError(f"{where} names `{name}`{nearest(name, known)}, which nothing reads")
     try:
-        TrainingSpec.model_validate({name: value})
+        TrainingSpec.model_validate({"warmup": warmup, name: value})
     except ValidationError as error:
         reason = sentence(error.errors()[0])
         raise ValueError(f"{where}: `{name}` cannot be {shown(value)}: it {reason}") from None

@@ -27,7 +27,12 @@ class TrainingSpec(SpecModel):
     epochs: int = Field(30, ge=1)
     """The cap: passes over the training days of a trial that halving never stops."""
     warmup: int = Field(365, ge=0)
-    """Days fed before the first scored day."""
+    """Days fed before the first scored day of a period, and of a training window, too, unless
+    `window_warmup` says otherwise."""
+    window_warmup: int | None = Field(None, ge=0)
+    """Days fed before the first scored day of a training window, at most `warmup`. Windows with a
+    short one cost less, and in the same time a network learns more from them; periods are
+    simulated after the whole `warmup` all the same."""
     targets_per_window: int = Field(365, ge=1)
     """Scored days in one training window; 1 is the classic sequence-to-one."""
     batch_size: int = Field(16, ge=1)
@@ -39,7 +44,8 @@ class TrainingSpec(SpecModel):
     """Initial bias of the forget gate."""
     recurrent_init: Literal["orthogonal", "identity", "uniform"] = "orthogonal"
     loss: Literal["nse", "mse"] = "nse"
-    optimizer: Literal["adam", "adamw"] = "adam"
+    optimizer: Literal["adam", "adamw", "muon"] = "adam"
+    """`muon` makes more of every pass over many basins: see `study.training.muon`."""
     learning_rate: float = Field(5e-3, gt=0)
     """The peak of a one-cycle schedule, the start of the others."""
     weight_decay: float = Field(0.0, ge=0)
@@ -52,6 +58,20 @@ class TrainingSpec(SpecModel):
     simulation: Literal["continuous", "windows"] = "continuous"
     """How a period is simulated: in one pass over its days, or, as the papers do, window by
     window, each with its own warm-up."""
+
+    @property
+    def window_days(self) -> int:
+        """Days of a training window before its first scored day."""
+        return self.warmup if self.window_warmup is None else self.window_warmup
+
+    @model_validator(mode="after")
+    def _window_within_warmup(self) -> TrainingSpec:
+        if self.window_days > self.warmup:
+            raise ValueError(
+                f"needs `window_warmup <= warmup`, but got window_warmup={self.window_warmup}, "
+                f"warmup={self.warmup}"
+            )
+        return self
 
 
 def _levels(value: Any) -> Any:
@@ -187,9 +207,14 @@ class ResourcesSpec(SpecModel):
     results; a limit that is hit makes them depend on the machine."""
 
     cpus: float = Field(1, gt=0)
-    gpus: float = Field(0, ge=0)
+    gpus: float = Field(0, ge=0, le=1)
+    """Of one GPU: 0.25 lets four trials share each."""
     threads: int = Field(1, ge=1)
-    """Threads of the numerical library in one trial; more than one changes the last bits."""
+    """Threads of one trial. Two share every batch, and are nearly twice as fast as one; two trials
+    of one thread each are faster still together. The number changes the last bits."""
+    kernel: Literal["auto", "torch"] = "auto"
+    """What computes recurrences on a CPU. `auto`: the machine's C compiler builds one that is two
+    to three times as fast as torch's; without a compiler, torch's. They differ in the last bits."""
     trial_seconds: float | None = Field(None, gt=0)
     """Training time of one job. One that takes longer fails by its own doing, after the epoch in
     which it did; one that hangs in an epoch is ended with its worker."""

@@ -27,14 +27,17 @@ WEIGHTS: Mapping[str, Callable[[Tensor], Tensor]] = {"nse": nse_weights, "mse": 
 """Name of a loss -> basin weights from the basins' (basin,) standard deviations."""
 
 
-def weighted_mse(y: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Mean over all targets of the weighted squared error; NaN targets do not count.
+def weighted_squares(y: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum over all targets of the weighted squared error, and how many targets there are.
+
+    The loss is one divided by the other; apart, they can be added up over parts of a batch.
 
     Args:
         y: (window, day) predictions in standard units.
-        target: (window, day) targets in standard units, NaN where there is none.
+        target: (window, day) targets in standard units, NaN where there is none; these do not
+            count.
         weight: (window,) weight of each window's basin.
     """
     there = torch.isfinite(target)
     error = torch.where(there, y - target, 0.0)
-    return (weight[:, None] * error.square()).sum() / there.sum()
+    return (weight[:, None] * error.square()).sum(), there.sum()

@@ -155,6 +155,26 @@ def test_one_worker_finds_what_two_find(calm: Place, alone: Place) -> None:
         assert one[fact] == expected, fact
 
 
+def test_asynchronous_halving_trains_all_it_must(new_place: Callable[[str], Place]) -> None:
+    """Its decisions depend on the order of reports; what it owes the arms does not."""
+    place = new_place("asynchronous")
+    ended = place.run("search.halving=asynchronous")
+    assert ended.returncode == 0, ended.stderr
+    stages = Counter(JobKey.parse(event["key"]).stage for event in place.events("asked"))
+    assert stages == {
+        "search": ARMS * TRIALS,
+        "candidate": ARMS * CANDIDATES,
+        "replicate": ARMS * REPLICATES,
+    }
+    for arm in ("lstm", "lstm-snow"):
+        decided = [event for event in place.events("decided") if event["arm"] == arm]
+        goes_on = [trial for event in decided for trial in event["go"]]
+        stopped = [trial for event in decided for trial in event["stop"]]
+        assert sorted(goes_on + stopped) == list(range(TRIALS))
+        assert len(goes_on) >= TRIALS // CONTENT["search"]["reduction"]
+    assert place.events("test_read") and not place.events("failed")
+
+
 def takes_turns(place: Place) -> bool:
     """Whether a job reported while another one was between two epochs."""
     reports = place.events("reported")

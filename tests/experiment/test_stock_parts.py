@@ -34,7 +34,7 @@ from study.experiment.cluster import connected
 from study.experiment.eventlog import EventLog
 from study.experiment.jobs import JobKey
 from study.experiment.storage import LocalStorage
-from study.experiment.tracking import Projection
+from study.experiment.tracking.tracker import Projection
 from study.spec import StudySpec
 
 SCORES = (0.5, 0.7, 0.9, 0.1, 0.3, 0.2)

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
+from typing import IO, cast
 
+import numpy as np
 import pytest
 
 from study.errors import InputError, StudyError
-from study.experiment import storage as module
-from study.experiment.storage import LocalStorage, Storage, only_driver, open_storage
+from study.experiment.storage import LocalStorage, Storage, local, only_driver, open_storage
+
+
+@pytest.fixture(params=["local", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Of every kind of storage; all pass the same tests."""
+    if request.param == "local":
+        return str(tmp_path / "results")
+    return str(request.getfixturevalue("s3_place"))
 
 
 @pytest.fixture
-def storage(tmp_path: Path) -> Storage:
-    """Another kind of storage would pass the same tests."""
-    return LocalStorage(tmp_path / "results")
+def storage(place: str) -> Storage:
+    return open_storage(place, check=True)
 
 
 def files(folder: Path) -> set[str]:
@@ -59,6 +71,86 @@ def test_keys_are_those_with_the_prefix_in_order(storage: Storage) -> None:
     assert len(storage.keys("")) == 5
 
 
+def test_many_keys_are_all_listed_and_read_in_order(storage: Storage) -> None:
+    keys = [f"events/{i:05d}" for i in range(1050)]  # more than a page of S3
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda key: storage.create(key, key.encode()), keys))
+    assert storage.keys("events/") == keys
+    assert list(storage.read_all(keys)) == [key.encode() for key in keys]
+    assert list(storage.read_all([])) == []
+    with pytest.raises(FileNotFoundError):
+        list(storage.read_all(["events/00000", "absent"]))
+
+
+@pytest.mark.parametrize(
+    "key", ["elv/Åsa–2 (øst)/100 %", "a+b/c d?e=f&g#h", "%41/5..%", "雪/水.json", "q'u\"o/x"]
+)
+def test_any_name_is_kept_as_it_is(storage: Storage, key: str) -> None:
+    storage.create(key, b"1")
+    assert storage.keys(key.split("/")[0]) == [key]
+    assert storage.read(key) == b"1"
+    storage.delete(key)
+    assert storage.keys("") == []
+
+
+def test_a_large_object_comes_back_as_it_was_put(storage: Storage) -> None:
+    """30 MB: in S3 it goes up in parts."""
+    content = np.random.default_rng(1).bytes(30_000_000)
+    storage.write("predictions/large", content)
+    storage.create("predictions/other", content)
+    for key in storage.keys("predictions/"):
+        assert storage.read(key) == content
+        assert storage.digest(key) == hashlib.sha256(content).hexdigest()
+
+
+def test_the_digest_is_that_of_the_content(storage: Storage) -> None:
+    assert storage.digest("a/b") is None
+    for content in (b"old", b"new", b""):
+        storage.write("a/b", content)
+        assert storage.digest("a/b") == hashlib.sha256(content).hexdigest()
+
+
+CREATOR = """
+import sys
+from study.experiment.storage import open_storage
+storage = open_storage(sys.argv[1])
+storage.keys("")
+print("ready", flush=True)
+for line in sys.stdin:
+    try:
+        storage.create(f"race/{line.strip()}", b"the same for all")
+        print("won", flush=True)
+    except FileExistsError:
+        print("lost", flush=True)
+"""
+
+
+def test_of_several_creators_exactly_one_wins(place: str) -> None:
+    """Also if all write the same: the fence between two drivers relies on it."""
+    command = [sys.executable, "-c", CREATOR, place]
+    with ExitStack() as stack:
+        racers = [
+            stack.enter_context(
+                subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            )
+            for _ in range(3)
+        ]
+
+        def answers() -> list[str]:
+            return [cast(IO[str], racer.stdout).readline().strip() for racer in racers]
+
+        assert answers() == ["ready"] * 3
+        winners = Counter[int]()
+        for key in range(100):
+            for racer in racers:
+                print(key, file=racer.stdin, flush=True)
+            told = answers()
+            assert sorted(told) == ["lost", "lost", "won"], key
+            winners[told.index("won")] += 1
+    assert len(winners) > 1, "no race"
+    assert len(open_storage(place).keys("race/")) == 100
+
+
 @pytest.mark.parametrize(
     ("method", "step"),
     [("write", "fsync"), ("write", "replace"), ("create", "fsync"), ("create", "link")],
@@ -74,7 +166,7 @@ def test_a_crash_while_writing_leaves_the_old_object(
     storage = LocalStorage(tmp_path)
     if method == "write":
         storage.write("a/b", b"old")
-    place = (Path, "replace") if step == "replace" else (module.os, step)
+    place = (Path, "replace") if step == "replace" else (local.os, step)
     monkeypatch.setattr(*place, crash)
     with pytest.raises(OSError, match="no space"):
         getattr(storage, method)("a/b", b"new, and much longer")
@@ -98,13 +190,13 @@ def test_a_driver_removes_what_a_killed_one_left_half_written(tmp_path: Path) ->
         assert files(tmp_path) == {"trials/a/1", ".driver", in_work}
 
 
-def test_only_one_driver(tmp_path: Path) -> None:
-    storage = LocalStorage(tmp_path)
+def test_only_one_driver(place: str) -> None:
+    storage = open_storage(place)
     with only_driver(storage):
         refused = pytest.raises(StudyError, match="another `study run` drives this study now")
-        with refused, only_driver(LocalStorage(tmp_path)):
+        with refused, only_driver(open_storage(place)):
             raise AssertionError("two drivers")
-        with only_driver(LocalStorage(tmp_path / "other study")):
+        with only_driver(open_storage(f"{place}/other study")):
             pass
     with only_driver(storage):
         pass

@@ -12,10 +12,10 @@ from mlflow import MlflowClient
 from simulator import CONDITIONS_ROUGH, drive, sometimes
 from small import small_spec
 
-from study.experiment import tracking
 from study.experiment.book import Book
 from study.experiment.storage import LocalStorage
-from study.experiment.tracking import Projection
+from study.experiment.tracking import tracker
+from study.experiment.tracking.tracker import Projection
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +146,7 @@ def test_a_driver_that_dies_between_two_calls(
     lives = (0, 1, 2, 3, 4, 5, 6, 9, 14, 22, 35, 50)
     for calls in lives:
         client = Mortal(MlflowClient(tracking_uri=uri), calls)
-        monkeypatch.setattr(tracking, "MlflowClient", lambda tracking_uri, mortal=client: mortal)
+        monkeypatch.setattr(tracker, "MlflowClient", lambda tracking_uri, mortal=client: mortal)
         with pytest.raises(Crash):
             Projection(book, uri).catch_up()
     monkeypatch.undo()

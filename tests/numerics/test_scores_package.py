@@ -7,12 +7,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import xarray as xr
+from parity import Parity
 from scores.continuous import additive_bias, kge, multiplicative_bias, nse, pbias
 from scores.continuous.correlation import pearsonr
 
 from study.evaluation import metrics
-
-from .conftest import Parity
 
 BASINS, DAYS = 40, 1500
 TOLERANCE = 1e-12  # both sides compute in float64, in a different order

@@ -44,7 +44,13 @@ def test_files_are_complete_and_nothing_else_is_left(reported: tuple[Path, dict[
     folder, _ = reported
     names = {path.name for path in folder.iterdir()}
     assert {"report.json", "arms.csv", "contrasts.csv", "basins.csv"} <= names
-    assert {"nse_cdf.png", "differences.png", "hydrographs.png", "learning_curves.png"} <= names
+    for table in ("arms", "contrasts", "expected_best", "basins"):
+        as_text = pd.read_csv(folder / f"{table}.csv", dtype={"gauge_id": str})
+        assert len(as_text) == len(pd.read_parquet(folder / f"{table}.parquet"))
+    for figure in ("nse_cdf", "differences", "hydrographs", "learning_curves", "expected_best",
+                   "where_01"):  # fmt: skip
+        assert {f"{figure}.png", f"{figure}.svg"} <= names
+    assert "report.html" in names
     assert all(path.stat().st_size > 0 for path in folder.iterdir())
     assert {path.name for path in folder.parent.iterdir()} == {"study", "report"}
 

@@ -1,5 +1,7 @@
 """Figures: what is written and drawn, and that a figure is the same file twice."""
 
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from study.report import figures, forest
+from study.report import figures, forest, maps
+from study.report.maps import Places
 from study.report.statistics import Effect, Verdict
 
 ARMS = ("lstm", "lstm-nostatics", "lstm+snow", "ealstm", "ealstm+snow", "lstm+snow+shyft")
@@ -176,8 +179,8 @@ def test_hydrographs_draw_arms_observation_and_snow() -> None:
     )
     panels, twins = figure.axes[:2], figure.axes[2:]
     assert [axes.get_title(loc="left") for axes in panels] == [
-        "01013500   NSE 0.81",
-        "06746095   NSE 0.52",
+        "01013500  NSE 0.81",
+        "06746095  NSE 0.52",
     ]
     assert all(len(axes.get_lines()) == 3 for axes in panels)
     assert {axes.get_ylabel() for axes in panels} == {"discharge (mm/d)"}
@@ -201,27 +204,65 @@ def test_learning_curves_colour_what_completed() -> None:
     assert texts(figure) == ["1 of 3 completed"]
 
 
+def places(basins: int, *, names: Sequence[str] = ()) -> Places:
+    """Basins all over the 48 states."""
+    along = np.linspace(0, 1, basins)
+    return Places(
+        basins=names,
+        lat=32 + 15 * along,
+        lon=-120 + 45 * along[::-1],
+        climate={"frac_snow": along, "aridity": 1 - along / 2},
+    )
+
+
 def test_basins_beyond_the_axis_are_counted() -> None:
     paired = np.append(np.linspace(-0.02, 0.02, 99), [5.0, np.nan])
-    figure = figures.difference_by_snow(
-        paired, np.linspace(0, 1, 101), name="lstm+snow − lstm", margin=0.01
-    )
+    figure = maps.where(paired, places(101), name="lstm+snow − lstm", margin=0.01)
+    chart, snow, aridity = figure.axes
+    assert [text.get_text() for text in figure.texts] == ["lstm+snow − lstm"]
+    for axes in (snow, aridity):
+        assert axes.get_title(loc="right") == "▲▼ 1 beyond"
+        assert axes.get_ylim()[1] < 0.1
+        assert any(line.get_marker() == "o" for line in axes.get_lines())  # medians of eighths
+    assert legend_texts(chart) == ["above +0.01: 26", "below −0.01: 25", "within: 49"]
+
+
+def test_a_map_shows_every_scored_basin_by_its_sign() -> None:
+    paired = np.array([0.05, -0.05, 0.0, np.nan])
+    figure = maps.where(paired, places(4), name="a − b", margin=0.01)
+    where = places(4)
+    assert where.lon is not None
+    drawn = [np.ma.getdata(kind.get_offsets())[:, 0] for kind in figure.axes[0].collections]
+    assert [list(of_kind) for of_kind in drawn] == [[where.lon[0]], [where.lon[1]], [where.lon[2]]]
+    assert len(figure.axes[0].patches) == 1  # the outline
+    abroad = dataclasses.replace(where, lon=np.array([-4.0, -3.0, -2.0, -1.0]))
+    assert not maps.where(paired, abroad, name="a − b", margin=0.01).axes[0].patches
+
+
+def test_what_is_not_known_of_basins_is_not_drawn() -> None:
+    nowhere = dataclasses.replace(places(4), lat=None, climate={"aridity": np.ones(4)})
+    figure = maps.where(np.zeros(4), nowhere, name="a − b", margin=0.01)
     (axes,) = figure.axes
-    assert axes.get_title(loc="left") == "lstm+snow − lstm"
-    assert axes.get_title(loc="right") == "▲▼ 1 beyond the axis"
-    assert axes.get_ylim()[1] < 0.1
-    assert legend_texts(axes) == ["median of each eighth of the basins"]
+    assert "aridity" in axes.get_xlabel()
 
 
 def test_few_basins_are_named() -> None:
-    figure = figures.difference_by_snow(
+    figure = maps.where(
         np.array([0.01, np.nan, -0.02]),
-        np.array([0.1, 0.2, 0.8]),
+        places(3, names=["01013500", "06746095", "11264500"]),
         name="lstm+snow − lstm",
         margin=0.01,
-        basins=["01013500", "06746095", "11264500"],
     )
-    assert texts(figure) == ["01013500", "11264500"]
+    assert texts(figure) == 2 * ["01013500", "11264500"]
+
+
+def test_expected_best_ends_with_a_point() -> None:
+    curve = (np.array([5.0, 10.0]), np.array([0.3, 0.4]))
+    figure = figures.expected_best({"lstm": curve, "ealstm": curve})
+    (axes,) = figure.axes
+    assert legend_texts(axes) == ["lstm", "ealstm"]
+    ends = [line for line in axes.get_lines() if line.get_marker() == "o"]
+    assert [np.asarray(end.get_xdata()).item() for end in ends] == [10.0, 10.0]
 
 
 @pytest.mark.parametrize("arms", [1, 2, 6])
@@ -236,6 +277,10 @@ def test_labels_stay_inside_the_figure(arms: int) -> None:
     references = {"shyft": tables["lstm"][0] - 0.1, "sacsma": tables["lstm"][0] - 0.2}
     assert_nothing_clipped(figures.nse_cdf(tables, references=references, period="test"))
     assert_nothing_clipped(figures.learning_curves(curves))
+    best = dict.fromkeys(tables, (10.0 * epochs, 1 - 1 / epochs))
+    assert_nothing_clipped(figures.expected_best(best))
+    paired = tables["lstm"][0] - 0.7
+    assert_nothing_clipped(maps.where(paired, places(29), name="long " * 9, margin=0.01))
     assert_nothing_clipped(forest.differences(contrasts, margin=0.01, period="validation"))
     sims = dict.fromkeys(tables, discharge)
     assert_nothing_clipped(
@@ -246,7 +291,9 @@ def test_labels_stay_inside_the_figure(arms: int) -> None:
 def test_a_figure_is_the_same_file_twice_and_leaves_no_state(tmp_path: Path) -> None:
     before = dict(mpl.rcParams)
     tables = score_tables(np.random.default_rng(0))
-    for name in ("one.png", "two.png"):
-        figures.save(figures.nse_cdf(tables, period="test"), tmp_path / name)
-    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        folder.mkdir()
+        figures.save(figures.nse_cdf(tables, period="test"), folder / "cdf.png")
+    for name in ("cdf.png", "cdf.svg"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     assert dict(mpl.rcParams) == before

@@ -5,12 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from study.report.spread import Component, Spread, weighted_medians
 from study.report.statistics import (
-    _weighted_medians,
     arm_interval,
     cohens_d,
+    combined_effect,
     holm,
     paired_effect,
+    seeds_to_decide,
     verdict,
 )
 
@@ -154,12 +156,12 @@ def test_one_seed_has_no_interval() -> None:
     assert np.isnan([estimate.low, estimate.high]).all()
 
 
-def test_weighted_medians_are_medians_of_repeated_values() -> None:
+def testweighted_medians_are_medians_of_repeated_values() -> None:
     rng = np.random.default_rng(0)
     values = rng.normal(size=9)
     weights = rng.integers(0, 4, size=(50, 9))
     expected = [np.median(np.repeat(values, times)) for times in weights]
-    assert _weighted_medians(values, weights) == pytest.approx(expected)
+    assert weighted_medians(values, weights) == pytest.approx(expected)
 
 
 def test_cohens_d() -> None:
@@ -175,6 +177,69 @@ def test_holm() -> None:
     assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
     assert holm([0.9, 0.8]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+def test_a_combined_effect_is_the_weighted_sum_of_arms() -> None:
+    # Seed means: a 0.5 and 0.7, b 0.4 and 0.4, c 0.3 and 0.2, d 0.3 and 0.1.
+    a, b, c, d = (np.array([v, v]) for v in ([0.5, 0.7], [0.4, 0.4], [0.3, 0.2], [0.3, 0.1]))
+    regions = np.array(["01", "02"])
+    mean = combined_effect([a, b, c, d], [0.5, -0.5, 0.5, -0.5], regions=regions, seed=0)
+    assert mean.difference == pytest.approx(np.median([(0.1 + 0.0) / 2, (0.3 + 0.1) / 2]))
+    squared = combined_effect([a, b, c, d], [1, -1, -1, 1], regions=regions, seed=0)
+    assert squared.difference == pytest.approx(np.median([0.1 - 0.0, 0.3 - 0.1]))
+
+
+def test_an_effect_and_its_mean_over_two_equal_pairs_are_one() -> None:
+    """Half the variance of seeds: each pair has seeds of its own."""
+    rng = np.random.default_rng(0)
+    a, b, c, d = (random_scores(rng, seeds=8, shift_sd=0.02, basins=30) for _ in range(4))
+    regions = regions_of(30, blocks=10)
+    one = paired_effect(a, b, regions=regions, seed=0)
+    two = combined_effect([a, b, c, d], [0.5, -0.5, 0.5, -0.5], regions=regions, seed=0)
+    ratio = (two.high - two.low) / (one.high - one.low)
+    assert 0.5 < ratio < 0.95
+
+
+def spread(*, basins: float, seeds: float, cells: float = 0.0) -> Spread:
+    return Spread(
+        basins=Component(variance=basins, freedom=17),
+        seeds=(Component(variance=seeds / 2, freedom=7),) * 2,
+        cells=cells,
+    )
+
+
+def test_seeds_to_decide() -> None:
+    by_seeds = spread(basins=0.001**2, seeds=0.01**2)
+    enough = seeds_to_decide(0.012, by_seeds, margin=0.01, seeds=8)
+    assert enough is not None and 8 < enough < 60
+    low, high = by_seeds.with_seeds(enough / 8).interval(0.012)
+    assert low > 0 and high > 0.01
+    before, _ = by_seeds.with_seeds((enough - 1) / 8).interval(0.012)
+    assert before <= 0
+    by_basins = spread(basins=0.01**2, seeds=0.001**2)
+    assert seeds_to_decide(0.012, by_basins, margin=0.01, seeds=8) is None
+
+
+def test_more_seeds_leave_what_basins_differ_by() -> None:
+    wide = spread(basins=0.004, seeds=0.002, cells=0.001)
+    many = wide.with_seeds(1e6)
+    assert many.basins.variance == pytest.approx(0.003, rel=1e-3)
+    assert sum(part.variance for part in many.seeds) == pytest.approx(0, abs=1e-8)
+    assert wide.with_seeds(1) == wide
+
+
+def test_only_what_has_no_verdict_is_told_how_many_seeds_it_lacks() -> None:
+    rng = np.random.default_rng(1)
+    a, b = (random_scores(rng, seeds=6, shift_sd=0.02) for _ in range(2))
+    regions = regions_of(12, blocks=6)
+    before = paired_effect(a, b, regions=regions, seed=0)
+    reach = (before.high - before.low) / 2
+    shifted = a - before.difference + 0.8 * reach  # 0 is just inside the interval
+    open_question = paired_effect(shifted, b, regions=regions, seed=0)
+    assert open_question.verdict == "undecided"
+    assert open_question.seeds_to_decide is not None and open_question.seeds_to_decide > 6
+    settled = paired_effect(a + 0.5, b, regions=regions, seed=0)
+    assert (settled.verdict, settled.seeds_to_decide) == ("better", None)
 
 
 def test_intervals_of_few_seeds_cover_where_percentiles_do_not() -> None:

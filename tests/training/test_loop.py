@@ -53,7 +53,31 @@ def test_training_learns(data: DeviceData, model: str) -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+@pytest.mark.parametrize(
+    ("kernel", "optimizer"), [("auto", "adam"), ("torch", "adam"), ("auto", "muon")]
+)
+def test_threads_share_a_batch(data: DeviceData, model: str, kernel: str, optimizer: str) -> None:
+    """Their gradients are those of one thread; and whichever is first, the bytes are the same."""
+    config = small_config(dropout=0.0, batch_size=5, optimizer=optimizer)
+    # Of 5 windows, 2 and 3, or 1, 2 and 2, or one each; the last batch has 1.
+
+    def weights(threads: int) -> list[torch.Tensor]:
+        trainer = Trainer(
+            data, model=model, inputs=INPUTS, config=config, seed=1, threads=threads, kernel=kernel
+        )
+        trainer.run_epoch()
+        return [p.detach() for p in trainer.model.parameters()]
+
+    one = weights(1)
+    for threads in (2, 3, 8):
+        first, again = weights(threads), weights(threads)
+        for a, b, c in zip(one, first, again, strict=True):
+            torch.testing.assert_close(b, a, rtol=1e-3, atol=1e-5)
+            assert torch.equal(b, c)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "muon"])
 def test_resume_after_any_epoch_gives_the_same_bytes(
     data: DeviceData, model: str, optimizer: str
 ) -> None:
@@ -166,6 +190,7 @@ def test_divergence_is_the_trials_own_fault(data: DeviceData) -> None:
 CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "epochs": ({}, {"epochs": 8}),  # stretches the schedule
     "warmup": ({}, {"warmup": 9}),
+    "window_warmup": ({}, {"window_warmup": 5}),
     "targets_per_window": ({}, {"targets_per_window": 29}),
     "batch_size": ({}, {"batch_size": 5}),
     "hidden_size": ({}, {"hidden_size": 5}),

@@ -9,7 +9,7 @@ import pytest
 import torch
 from small import small_config
 
-from study.training.loss import WEIGHTS, weighted_mse
+from study.training.loss import WEIGHTS, weighted_squares
 from study.training.schedule import learning_rate
 
 
@@ -32,14 +32,16 @@ def test_loss_is_its_formula(loss: str) -> None:
                 total += error / (qobs_std[window] + 0.1) ** 2 if loss == "nse" else error
                 count += 1
     weights = WEIGHTS[loss](torch.tensor(qobs_std))
-    found = weighted_mse(torch.tensor(y), torch.tensor(target), weights)
-    assert float(found) == pytest.approx(total / count, rel=1e-12)
+    squares, targets = weighted_squares(torch.tensor(y), torch.tensor(target), weights)
+    assert float(squares) == pytest.approx(total, rel=1e-12)
+    assert int(targets) == count
 
 
 def test_gaps_have_no_gradient() -> None:
     y, target, _ = sample_windows()
     prediction = torch.tensor(y, requires_grad=True)
-    weighted_mse(prediction, torch.tensor(target), torch.ones(5, dtype=torch.float64)).backward()
+    ones = torch.ones(5, dtype=torch.float64)
+    weighted_squares(prediction, torch.tensor(target), ones)[0].backward()
     assert prediction.grad is not None
     assert torch.isfinite(prediction.grad).all()
     assert (prediction.grad[torch.isnan(torch.tensor(target))] == 0).all()

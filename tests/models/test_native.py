@@ -1,0 +1,147 @@
+"""The compiled recurrence is torch's: outputs, gradients, states; and models do without it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from study.models import RunoffModel, native
+from study.models import recurrence as module
+
+from .test_models import DYNAMIC, KINDS, every_kind, make_model, seeded
+
+WARMUP = 15
+
+
+@pytest.fixture(autouse=True)
+def _compiler() -> None:
+    if native.library() is None:
+        pytest.skip("there is no C compiler on this machine")
+
+
+def series(kind: str, *, basins: int, days: int = 40) -> tuple[Tensor, Tensor]:
+    draws = seeded(2)
+    dynamic = torch.randn(basins, days, DYNAMIC, generator=draws)
+    return dynamic, torch.randn(basins, KINDS[kind][1], generator=draws)
+
+
+def both(model: RunoffModel, compute: Callable[[], list[Tensor]]) -> None:
+    """What is computed either way is the same but for rounding, and not the same to the bit."""
+    model.kernel = "torch"
+    expected = compute()
+    model.kernel = "auto"
+    found = compute()
+    assert any(not torch.equal(a, b) for a, b in zip(found, expected, strict=True)), "same kernel"
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=2e-6)
+
+
+@every_kind
+@pytest.mark.parametrize("hidden_size", [1, 8, 16, 21, 64])
+@pytest.mark.parametrize("basins", [1, 2, 3, 4, 11, 16])
+def test_outputs_and_gradients_are_those_of_torch(kind: str, hidden_size: int, basins: int) -> None:
+    """Sizes that fill the vectors and the tiles of windows, and others."""
+    model = make_model(kind, hidden_size=hidden_size)
+    dynamic, static = series(kind, basins=basins)
+    target = torch.randn(basins, dynamic.shape[1] - WARMUP, generator=seeded(3))
+
+    def step() -> list[Tensor]:
+        y, _ = model.train()(dynamic, static, warmup=WARMUP)
+        loss = (y - target).square().mean()
+        return [y.detach(), *torch.autograd.grad(loss, list(model.parameters()))]
+
+    both(model, step)
+
+
+@every_kind
+def test_a_run_goes_on_from_its_state(kind: str) -> None:
+    model, (dynamic, static) = make_model(kind).eval(), series(kind, basins=5)
+    whole, end = model(dynamic, static)
+    with torch.no_grad():
+        first, state = model(dynamic[:, :13], static)
+        second, last = model(dynamic[:, 13:], static, state=state)
+    torch.testing.assert_close(torch.cat([first, second], 1), whole, rtol=1e-5, atol=1e-6)
+    for a, b in zip(last, end, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+    def states() -> list[Tensor]:
+        with torch.no_grad():
+            return list(model(dynamic, static, state=state)[1])
+
+    both(model, states)
+
+
+@pytest.mark.parametrize("gates", [3, 4])
+def test_a_window_does_not_depend_on_its_neighbours(gates: int) -> None:
+    """To the bit: so threads may share a batch, and a basin may be simulated alone."""
+    draws, size = seeded(2), 21
+    weights = [torch.randn(gates * size, n, generator=draws) for n in (DYNAMIC, size)]
+    dynamic = torch.randn(40, 16, DYNAMIC, generator=draws)
+    bias = torch.randn(16, gates * size, generator=draws)
+    gate = torch.rand(16, size, generator=draws)
+
+    def hidden(number: int) -> Tensor:
+        given = gate[:number] if gates == 3 else None
+        found, _ = module.recurrence(dynamic[:, :number], *weights, bias[:number],
+                                     input_gate_BH=given, state=None, warmup=0)  # fmt: skip
+        return found
+
+    for number in (1, 2, 5, 7):
+        assert torch.equal(hidden(number), hidden(16)[:, :number])
+
+
+def test_weights_that_are_not_finite_are_not_hidden() -> None:
+    """A trial that diverges must be seen to diverge."""
+    model, (dynamic, static) = make_model("lstm"), series("lstm", basins=3)
+    for value in (torch.nan, torch.inf):
+        with torch.no_grad():
+            model.lstm.weight_hh_l0[0, 0] = value
+            assert not torch.isfinite(model(dynamic, static)[0]).all()
+
+
+@every_kind
+def test_what_the_compiled_recurrence_cannot_take_is_left_to_torch(kind: str) -> None:
+    """Double precision, and gradients by the inputs."""
+    model, (dynamic, static) = make_model(kind), series(kind, basins=3)
+    y, _ = model.double()(dynamic.double(), static.double())
+    assert y.dtype == torch.float64
+    dynamic.requires_grad_()
+    model.float()(dynamic, static)[0].sum().backward()
+    assert dynamic.grad is not None and (dynamic.grad != 0).any()
+
+
+def test_room_is_bounded() -> None:
+    """A worker trains models of many sizes."""
+    for size in range(1, 40):
+        model = make_model("lstm", hidden_size=size)
+        dynamic, static = series("lstm", basins=size)
+        model(dynamic, static)[0].sum().backward()
+    assert len(module._room._free) < 20
+
+
+WITHOUT = """
+import torch
+from study.models import native, build
+assert native.library() is None
+model = build("lstm", num_dynamic=2, num_static=0, hidden_size=4, dropout=0.0, forget_bias=3.0,
+              recurrent_init="orthogonal", generator=torch.Generator().manual_seed(1))
+print(model(torch.ones(1, 5, 2), torch.ones(1, 0))[0].shape)
+"""
+
+
+@pytest.mark.parametrize("compiler", ["/no/such/compiler", "false", "echo"])
+def test_without_a_compiler_torch_computes(tmp_path: Path, compiler: str) -> None:
+    """None, one that fails, one that writes nothing."""
+    environment = {"CC": compiler, "XDG_CACHE_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    environment["PYTHONPATH"] = str(Path(native.__file__).parents[2])
+    done = subprocess.run([sys.executable, "-c", WITHOUT], env=environment, capture_output=True,
+                          text=True, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "torch.Size([1, 5])" in done.stdout
+    assert not list(tmp_path.rglob("*.so"))
