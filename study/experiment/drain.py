@@ -30,8 +30,8 @@ class Drain(tune.Callback):
         """What workers will have saved"""
         self._saved: list[tuple[JobKey, int]] = []
         """Jobs and epochs that are saved; the report of the epoch may be on its way"""
-        self._warned: set[str] = set()
-        """Tune trials whose host goes"""
+        self._asked: set[str] = set()
+        """Tune trials that were asked to save"""
         self._ending = False
         self._last_look = time.monotonic()
 
@@ -48,11 +48,13 @@ class Drain(tune.Callback):
             self._last_look = time.monotonic()
 
     def _end(self, trials: list[Trial]) -> None:
-        """Leave when all jobs are saved, or time is over."""
+        """Leave when all jobs are saved, or time is over; also those that begin meanwhile, as a
+        job does that was handed out before."""
         if not self._ending:
-            self._ask(trials)
             self._ending = True
-        elif not (self._saving or self._saved) or not self._seconds_left():
+            self._asked.clear()  # jobs of hosts that go have begun other epochs since
+        self._ask(trials)
+        if not (self._saving or self._saved) or not self._seconds_left():
             self.book.log.flush()
             self.interruption.leave()
 
@@ -62,16 +64,16 @@ class Drain(tune.Callback):
     def _warn(self, trials: list[Trial]) -> None:
         # As Ray's own libraries ask for them; there is no public way.
         draining = ray._private.state.state.get_draining_nodes()
-        leaving = [t for t in trials if (t.last_result or {}).get(NODE) in draining]
-        self._ask([t for t in leaving if t.trial_id not in self._warned])
-        self._warned |= {t.trial_id for t in leaving}
+        self._ask([t for t in trials if (t.last_result or {}).get(NODE) in draining])
 
     def _ask(self, trials: list[Trial]) -> None:
-        """Let workers save their jobs as soon as the epoch that they are in is over."""
+        """Let workers save their jobs, each once, as soon as the epoch that they are in is over."""
         for trial in trials:
             worker = trial.temporary_state.ray_actor
-            if trial.status == Trial.RUNNING and worker is not None:
-                self._saving.append(worker.save_job.remote())
+            if trial.status != Trial.RUNNING or worker is None or trial.trial_id in self._asked:
+                continue
+            self._asked.add(trial.trial_id)
+            self._saving.append(worker.save_job.remote())
 
     def _collect(self) -> None:
         """Write down what is saved, once its epoch has been reported."""

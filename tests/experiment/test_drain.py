@@ -17,13 +17,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+import ray
 import yaml
 from hosts import cluster
 from place import Place, facts, ray_processes, wait_until
-from small import small_content
+from ray.tune.experiment import Trial
+from small import small_content, small_spec
 
-from study.experiment.engine import open_ledger
+from study.errors import Interrupted
+from study.experiment.book import Book
+from study.experiment.cluster import connected
+from study.experiment.drain import Drain
+from study.experiment.engine import open_ledger, prepare
+from study.experiment.eventlog import EventLog
+from study.experiment.interruption import Interruption
 from study.experiment.jobs import Job, JobKey
+from study.experiment.storage import LocalStorage
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -57,7 +66,7 @@ class Ending:
     jobs: tuple[Job, ...]
     """Those that were begun and have to go on."""
 
-    last: Job
+    last: Job | None
     """The one that reported last."""
     hung: str | None = None
     """The job whose worker hung."""
@@ -99,13 +108,13 @@ class Launch:
                 self.driver.send_signal(number)
         _, told = self.driver.communicate(timeout=PATIENCE_SECONDS)
         seconds = time.monotonic() - started
-        jobs = open_ledger(self.place.storage).jobs
+        jobs, reports = open_ledger(self.place.storage).jobs, self.place.events("reported")
         return Ending(
             code=self.driver.returncode,
             seconds=seconds,
             told=" ".join(told.split()),
             jobs=tuple(job for job in jobs.values() if job.status == "run" and job.reports),
-            last=jobs[JobKey.parse(self.place.events("reported")[-1]["key"])],
+            last=jobs[JobKey.parse(reports[-1]["key"])] if reports else None,
         )
 
 
@@ -206,7 +215,9 @@ def test_neither_a_worker_that_hangs_nor_a_silent_server_holds_it_up(
     assert AGAIN in ended.told and "MLflow lacks the last records" in ended.told
     repeated = {key for key, epochs in ended.epochs_to_repeat.items() if epochs}
     assert repeated == {ended.hung}
-    assert str(ended.last.key) != ended.hung  # the other worker was waited for, and has saved
+    assert (
+        ended.last and str(ended.last.key) != ended.hung
+    )  # the other worker was waited for, and has saved
     assert ended.last.epochs == ended.last.saved
 
 
@@ -223,6 +234,48 @@ def test_it_is_the_same_study(calm: Place, rough: Place, endings: dict[str, Endi
     assert len(rough.events("launch")) == len(endings) + 1
     assert rough.events("saved") and not rough.events("failed")
     wait_until(lambda: not ray_processes(), "the end of all Ray processes", PATIENCE_SECONDS)
+
+
+@ray.remote(num_cpus=1)
+class SlowToSave:
+    """A worker in the first epoch of a job."""
+
+    def __init__(self, key: JobKey):
+        self.key = key
+
+    def save_job(self) -> tuple[str, int]:
+        time.sleep(1.0)
+        return str(self.key), 1
+
+
+def test_a_job_that_begins_after_the_signal_is_saved_too(
+    synthetic_store: Path, tmp_path: Path
+) -> None:
+    """One that was handed out before, and whose worker was not ready then."""
+    prepared = prepare(small_spec(), synthetic_store)
+    book = Book(prepared.spec, prepared.arms, EventLog(LocalStorage(tmp_path)))
+    interruption = Interruption()
+    drain = Drain(book, interruption)
+    with connected(None, num_cpus=2), interruption.postponed():
+        trials = []
+        while len(trials) < 2:
+            job = book.next_job()
+            assert job is not None
+            book.live.add(job.key)
+            trials.append(Trial(str(job.key), stub=True))
+            trials[-1].temporary_state.ray_actor = SlowToSave.remote(job.key)
+        under_way, handed_out = trials
+        under_way.set_status(Trial.RUNNING)
+        interruption.receive(signal.SIGTERM)
+        drain.on_step_begin(0, trials)
+        handed_out.set_status(Trial.RUNNING)
+        for job in book.jobs.values():
+            book.report(job.key, {"epoch": 1, "loss": 1.0, "seconds": 1.0})
+        with pytest.raises(Interrupted):
+            for step in range(1000):
+                drain.on_step_begin(step, trials)
+                time.sleep(0.02)
+    assert [job.saved for job in book.jobs.values()] == [1, 1]
 
 
 def test_a_host_that_is_drained_takes_no_epoch_with_it(
@@ -265,5 +318,5 @@ def test_an_epoch_longer_than_the_limit_is_not_waited_for(
     ended = launch.end(signal.SIGTERM)
     assert (ended.code, ended.seconds <= LIMIT_SECONDS) == (143, True), ended
     assert AGAIN in ended.told
-    assert not launch.place.events("reported")
+    assert ended.last is None
     wait_until(lambda: not ray_processes(), "the end of all Ray processes", PATIENCE_SECONDS)
