@@ -43,7 +43,9 @@ class TrainingSpec(SpecModel):
     forget_bias: float = 3.0
     """Initial bias of the forget gate."""
     recurrent_init: Literal["orthogonal", "identity", "uniform"] = "orthogonal"
-    loss: Literal["nse", "mse"] = "nse"
+    loss: Literal["nse", "mse", "rsr"] = "nse"
+    """`rsr` is each window's root of `nse`, and less led by single floods: see
+    `study.training.loss`."""
     optimizer: Literal["adam", "adamw", "muon"] = "adam"
     """`muon` makes more of every pass over many basins: see `study.training.muon`."""
     learning_rate: float = Field(5e-3, gt=0)

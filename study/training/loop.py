@@ -17,7 +17,7 @@ from study.data.windows import Windows, draw_windows
 from study.errors import TrialError
 from study.seeding import derive, generator
 from study.spec import TrainingSpec
-from study.training.loss import WEIGHTS, weighted_squares
+from study.training.loss import LOSSES
 from study.training.muon import Muon
 from study.training.schedule import learning_rate
 from study.training.threads import pool, subnormals_are_zero
@@ -63,8 +63,8 @@ class _Share:
     """What one thread found out about its windows of a batch."""
 
     gradients: tuple[Tensor, ...]
-    """Of `squares`, by the model's parameters."""
-    squares: Tensor
+    """Of `errors`, by the model's parameters."""
+    errors: Tensor
     targets: Tensor
 
 
@@ -108,7 +108,8 @@ class Trainer:
         self.epoch = 0
         """Passes done."""
         self._columns = data.columns(inputs)
-        self._weights = WEIGHTS[config.loss](data.qobs_std)
+        self._loss = LOSSES[config.loss]
+        self._weights = self._loss.weights(data.qobs_std)
         train = data.arrays.periods["train"]
         targets = min(config.targets_per_window, train.stop - train.start)
         self._scored = torch.arange(targets, device=data.device)
@@ -162,7 +163,7 @@ class Trainer:
             found = [self._share(shares[0], dropout[0])]
         else:
             found = list(self._pool.map(self._share, shares, dropout))
-        squares = torch.stack([share.squares for share in found]).sum()
+        errors = torch.stack([share.errors for share in found]).sum()
         targets = torch.stack([share.targets for share in found]).sum()
         parameters = list(self.model.parameters())
         for parameter, *gradients in zip(parameters, *(s.gradients for s in found), strict=True):
@@ -173,7 +174,7 @@ class Trainer:
             group["lr"] = rate
         torch.nn.utils.clip_grad_norm_(parameters, self.config.clip_norm)
         self.optimizer.step()
-        return squares / targets
+        return errors / targets
 
     def _share(self, windows: Windows, dropout: torch.Generator) -> _Share:
         dynamic, static, target, weight = self._gather(windows)
@@ -183,10 +184,10 @@ class Trainer:
                 dynamic, static, warmup=self.config.window_days, dropout_mask_generator=dropout
             )
             y = y if baseline is None else y + baseline
-            squares, targets = weighted_squares(y, target, weight)
+            errors, targets = self._loss.sums(y, target, weight)
             # Not `backward`, which would add to the gradients that other threads add to.
-            gradients = torch.autograd.grad(squares, list(self.model.parameters()))
-        return _Share(gradients=gradients, squares=squares.detach(), targets=targets)
+            gradients = torch.autograd.grad(errors, list(self.model.parameters()))
+        return _Share(gradients=gradients, errors=errors.detach(), targets=targets)
 
     def _batches(self, windows: Windows) -> Iterator[Windows]:
         for at in range(0, len(windows), self.config.batch_size):

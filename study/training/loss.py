@@ -1,14 +1,30 @@
-"""Training losses: a squared error weighted by basin, with gaps left out."""
+"""Training losses: errors weighted by basin, with gaps left out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 NSE_EPS = 0.1
 """mm/d, added to a basin's standard deviation so that dry basins do not dominate."""
+ROOT_EPS = 1e-4
+"""Added to a mean square before its root is taken, whose slope at zero is infinite."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    """The loss is the first of two sums divided by the second; apart, they can be added up over
+    parts of a batch."""
+
+    weights: Callable[[Tensor], Tensor]
+    """Basins' (basin,) standard deviations of training discharge in mm/d -> their weights."""
+    sums: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+    """Predictions and targets, (window, day) in standard units, NaN where there is no target, and
+    the (window,) weights of the windows' basins -> sum of errors over all targets, and how many
+    targets there are."""
 
 
 def nse_weights(qobs_std: Tensor) -> Tensor:
@@ -23,21 +39,30 @@ def nse_weights(qobs_std: Tensor) -> Tensor:
     return (qobs_std + NSE_EPS) ** -2
 
 
-WEIGHTS: Mapping[str, Callable[[Tensor], Tensor]] = {"nse": nse_weights, "mse": torch.ones_like}
-"""Name of a loss -> basin weights from the basins' (basin,) standard deviations."""
-
-
 def weighted_squares(y: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum over all targets of the weighted squared error, and how many targets there are.
-
-    The loss is one divided by the other; apart, they can be added up over parts of a batch.
-
-    Args:
-        y: (window, day) predictions in standard units.
-        target: (window, day) targets in standard units, NaN where there is none; these do not
-            count.
-        weight: (window,) weight of each window's basin.
-    """
+    """Sum of weighted squared errors, see `Loss.sums`."""
     there = torch.isfinite(target)
     error = torch.where(there, y - target, 0.0)
     return (weight[:, None] * error.square()).sum(), there.sum()
+
+
+def weighted_roots(y: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum of every window's root mean square error, once for each of its targets, see `Loss.sums`.
+
+    With the weights of NSE* it is each window's ratio of the root mean square error to the
+    standard deviation of discharge, RSR (Moriasi et al. 2007, doi 10.13031/2013.23153). A flood
+    that the inputs do not tell of counts by its error and not by its square.
+    """
+    there = torch.isfinite(target)
+    error = torch.where(there, y - target, 0.0)
+    targets = there.sum(dim=1)
+    means = weight * error.square().sum(dim=1) / targets.clamp(min=1)
+    return (targets * (means + ROOT_EPS).sqrt()).sum(), targets.sum()
+
+
+LOSSES: Mapping[str, Loss] = {
+    "nse": Loss(weights=nse_weights, sums=weighted_squares),
+    "mse": Loss(weights=torch.ones_like, sums=weighted_squares),
+    "rsr": Loss(weights=nse_weights, sums=weighted_roots),
+}
+"""By its name in a study file."""

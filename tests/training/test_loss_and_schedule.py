@@ -9,7 +9,7 @@ import pytest
 import torch
 from small import small_config
 
-from study.training.loss import WEIGHTS, weighted_squares
+from study.training.loss import LOSSES
 from study.training.schedule import learning_rate
 
 
@@ -21,31 +21,43 @@ def sample_windows() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return y, target, draws.uniform(0.1, 8.0, 5)
 
 
-@pytest.mark.parametrize("loss", WEIGHTS)
+@pytest.mark.parametrize("loss", LOSSES)
 def test_loss_is_its_formula(loss: str) -> None:
     y, target, qobs_std = sample_windows()
     total, count = 0.0, 0
     for window in range(5):
+        errors = []
         for day in range(7):
             if not np.isnan(target[window, day]):
                 error = (y[window, day] - target[window, day]) ** 2
-                total += error / (qobs_std[window] + 0.1) ** 2 if loss == "nse" else error
-                count += 1
-    weights = WEIGHTS[loss](torch.tensor(qobs_std))
-    squares, targets = weighted_squares(torch.tensor(y), torch.tensor(target), weights)
-    assert float(squares) == pytest.approx(total, rel=1e-12)
+                errors.append(error if loss == "mse" else error / (qobs_std[window] + 0.1) ** 2)
+        if loss == "rsr" and errors:
+            errors = [math.sqrt(sum(errors) / len(errors) + 1e-4)] * len(errors)
+        total += sum(errors)
+        count += len(errors)
+    weights = LOSSES[loss].weights(torch.tensor(qobs_std))
+    found, targets = LOSSES[loss].sums(torch.tensor(y), torch.tensor(target), weights)
+    assert float(found) == pytest.approx(total, rel=1e-12)
     assert int(targets) == count
 
 
-def test_gaps_have_no_gradient() -> None:
+@pytest.mark.parametrize("loss", LOSSES)
+def test_gaps_have_no_gradient(loss: str) -> None:
     y, target, _ = sample_windows()
     prediction = torch.tensor(y, requires_grad=True)
     ones = torch.ones(5, dtype=torch.float64)
-    weighted_squares(prediction, torch.tensor(target), ones)[0].backward()
+    LOSSES[loss].sums(prediction, torch.tensor(target), ones)[0].backward()
     assert prediction.grad is not None
     assert torch.isfinite(prediction.grad).all()
     assert (prediction.grad[torch.isnan(torch.tensor(target))] == 0).all()
     assert (prediction.grad[torch.isfinite(torch.tensor(target))] != 0).all()
+
+
+def test_a_window_without_error_has_a_gradient() -> None:
+    """Where the slope of a root is infinite."""
+    y = torch.zeros((2, 3), requires_grad=True)
+    LOSSES["rsr"].sums(y, torch.zeros((2, 3)), torch.ones(2))[0].backward()
+    assert y.grad is not None and (y.grad == 0).all()
 
 
 def test_one_cycle_by_hand() -> None:
