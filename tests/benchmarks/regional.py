@@ -5,8 +5,8 @@
 
 Prints a line of JSON for each scored pass, with all seconds so far: reading the store, training,
 simulating the validation period; those that begin with `train` are of the passes alone. One
-network shares every batch among the threads; of several, each thread trains its own, and the last
-line is the score of their mean discharge.
+network shares every batch among the threads; of several, each thread trains its own, and a line
+with `members` is the score of the mean discharge of so many.
 """
 
 from __future__ import annotations
@@ -101,9 +101,12 @@ def main() -> None:
     if given.members == 1:
         run.train(given.seed, given.threads)
         return
+    total = np.zeros_like(data.arrays.observed("validation"))
     with pool(given.threads) as workers:
-        sims = list(workers.map(lambda seed: run.train(seed, 1), seeds))
-    run.score(np.mean(sims, axis=0), members=given.members)
+        sims = workers.map(lambda seed: run.train(seed, 1), seeds)
+        for members, sim in enumerate(sims, start=1):
+            total += sim
+            run.score(total / members, members=members)
 
 
 if __name__ == "__main__":
