@@ -32,6 +32,8 @@ class Book(Ledger):
         """Jobs that a worker has in hand."""
         self._samplers: dict[str, tuple[int, Sampler]] = {}
         """Arm -> its latest cohort and that cohort's sampler"""
+        self._taken_up: dict[JobKey, Any] = {}
+        """Workers that have taken up a job and have told nothing new of it yet"""
         for arm in self.arms:  # reported, but ended before the decision was written
             for cohort in range(spec.search.cohorts):
                 self._decide(arm, cohort)
@@ -56,8 +58,12 @@ class Book(Ledger):
             What becomes of it; `run`: go on.
         """
         job, epoch = self.jobs[key], result["epoch"]
+        if "worker" in result:
+            self._taken_up[key] = result["worker"]
         if epoch in job.reports:  # told again by a job that went back to its last checkpoint
             return "run" if epoch < job.epochs else self.status(key)
+        if key in self._taken_up:
+            result = result | {"worker": self._taken_up.pop(key)}
         self._write(event="reported", key=str(key), **result)
         if epoch in rungs_of(self.spec):
             self._settle(key)

@@ -259,6 +259,24 @@ def test_an_epoch_told_again_counts_once(new_storage: NewStorage) -> None:
     assert sum(e["event"] == "reported" for e in book.log.events) == 7
 
 
+def test_who_takes_up_a_job_is_known_though_it_tells_old_epochs_first(
+    new_storage: NewStorage,
+) -> None:
+    book = open_book(small_spec(**ONE_ARM), new_storage())
+    key, *others = ask_all(book, 6)
+    first, second = {"host": "first"}, {"host": "second"}
+    for epoch in (1, 2, 3):
+        book.report(key, scored(epoch, 0.9) | ({"worker": first} if epoch == 1 else {}))
+        for other in others if epoch == 1 else ():
+            book.report(other, scored(1, 0.1))
+    book.fail(key, "node lost", lost=True)
+    book.report(key, scored(2, 0.9) | {"worker": second})  # from a checkpoint of epoch 1
+    for epoch in (3, 4):
+        book.report(key, scored(epoch, 0.9))
+    told = [e for e in book.log.events if e["event"] == "reported" and "worker" in e]
+    assert [(e["epoch"], e["worker"]) for e in told] == [(1, first), (4, second)]
+
+
 def test_an_arm_whose_trials_all_fail(new_storage: NewStorage) -> None:
     def snow_fails(key: JobKey, hyperparameters: Mapping[str, Any]) -> int | None:
         return 1 if key.arm == "lstm-snow" else None
