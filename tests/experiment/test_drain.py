@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -91,10 +91,10 @@ class Launch:
         self.wait(lambda: len(self.place.events("reported")) >= self.before + epochs)
         return self
 
-    def wait(self, true: object) -> None:
+    def wait(self, true: Callable[[], object]) -> None:
         def found() -> bool:
             assert self.driver.poll() is None, self.driver.stderr and self.driver.stderr.read()
-            return bool(true())  # type: ignore[operator]
+            return bool(true())
 
         wait_until(found, "the study to come so far", PATIENCE_SECONDS)
 

@@ -9,11 +9,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from place import wait_until
 
 LAUNCHER = Path(__file__).resolve().parent.parent.parent / "infra" / "ray" / "launch.py"
 STUDY = """#!/bin/sh
@@ -87,13 +87,6 @@ class Head:
 
     def wait_for(self, text: str) -> None:
         wait_until(lambda: text in self.log, text)
-
-
-def wait_until(true: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not true():
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.05)
 
 
 @pytest.fixture
