@@ -108,6 +108,8 @@ def build_graph(manifest: Manifest, weights: Mapping[str, np.ndarray]) -> bytes:
     product = graph.add("MatMul", by_day, graph.constant(layer.head[:, None]))
     y = graph.add("Squeeze", product, graph.constant([2]))
     y = graph.add("Add", y, graph.constant(np.float32(layer.head_bias)))
+    if manifest.output == "sinh":
+        y = graph.add("Sinh", y)
     _discharge(graph, manifest, graph.add("Transpose", y, perm=[1, 0]))
     for state, name in ((h, "hn"), (c, "cn")):
         graph.add("Squeeze", state, graph.constant([0]), output=name)

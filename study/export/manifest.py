@@ -80,6 +80,8 @@ class Manifest(ManifestModel):
     factors: dict[str, str]
     model: Literal["lstm", "ealstm"]
     hidden_size: int = Field(ge=1, le=65_536)
+    output: Literal["linear", "sinh"] = "linear"
+    """What turns the head's value into standard units of discharge."""
     members: int = Field(ge=1, le=1000)
     """Networks of the ensemble, one for each confirmation seed."""
     simulation: Simulation

@@ -46,6 +46,7 @@ def build_model(manifest: Manifest, weights: Mapping[str, Tensor]) -> RunoffMode
         forget_bias=0.0,
         recurrent_init="uniform",
         generator=torch.Generator(),
+        output=manifest.output,
         kernel="torch",  # the one that a program can be traced from
     )
     model.load_state_dict(dict(weights))

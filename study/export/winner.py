@@ -94,6 +94,7 @@ def _manifest(
         factors=dict(arm.levels),
         model=arm.model,
         hidden_size=config.hidden_size,
+        output=config.output,
         members=len(jobs),
         simulation=Simulation(
             mode=config.simulation,

@@ -4,11 +4,19 @@ from typing import Protocol
 
 import torch
 
-from study.models.base import KERNELS, RECURRENT_INITS, RunoffModel
+from study.models.base import KERNELS, OUTPUTS, RECURRENT_INITS, RunoffModel
 from study.models.ealstm import EALSTM
 from study.models.lstm import LSTM
 
-__all__ = ["ARCHITECTURES", "KERNELS", "RECURRENT_INITS", "Architecture", "RunoffModel", "build"]
+__all__ = [
+    "ARCHITECTURES",
+    "KERNELS",
+    "OUTPUTS",
+    "RECURRENT_INITS",
+    "Architecture",
+    "RunoffModel",
+    "build",
+]
 
 
 class Architecture(Protocol):
@@ -43,6 +51,7 @@ def build(
     forget_bias: float,
     recurrent_init: str,
     generator: torch.Generator,
+    output: str = "linear",
     kernel: str = "auto",
 ) -> RunoffModel:
     """Build a freshly initialised model; same arguments and generator state, same bits.
@@ -57,6 +66,7 @@ def build(
             remembering, which basins with snow and groundwater need.
         recurrent_init: One of `RECURRENT_INITS`, explained in `study.models.base`.
         generator: CPU generator that every initial parameter is drawn from.
+        output: One of `OUTPUTS`, explained in `study.models.base`.
         kernel: One of `KERNELS`. `auto`: on a CPU, the recurrence of `study.models.native`, where
             a C compiler can build it, and torch's everywhere else; `torch`: always torch's.
 
@@ -65,6 +75,8 @@ def build(
     """
     if name not in ARCHITECTURES:
         raise ValueError(f"`name` must be one of {sorted(ARCHITECTURES)}, but got {name!r}.")
+    if output not in OUTPUTS:
+        raise ValueError(f"`output` must be one of {sorted(OUTPUTS)}, but got {output!r}.")
     if kernel not in KERNELS:
         raise ValueError(f"`kernel` must be one of {KERNELS}, but got {kernel!r}.")
     model = ARCHITECTURES[name](
@@ -76,5 +88,5 @@ def build(
         recurrent_init=recurrent_init,
         generator=generator,
     )
-    model.kernel = kernel
+    model.output, model.kernel = output, kernel
     return model

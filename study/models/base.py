@@ -5,7 +5,7 @@ H hidden size.
 """
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,12 @@ from study.models.recurrence import State, usable
 
 KERNELS = ("auto", "torch")
 """What may compute the recurrence, see `study.models.build`."""
+
+OUTPUTS: Mapping[str, Callable[[Tensor], Tensor]] = {"linear": lambda y: y, "sinh": torch.sinh}
+"""What turns the head's value into runoff. A flood is thirty standard deviations high, and hidden
+values end at one: `linear` needs large weights for it, `sinh` grows as a straight line in drought
+and as an exponential in flood. Its inverse is a usual transformation of skewed data (Burbidge et
+al. 1988, https://doi.org/10.1080/01621459.1988.10478575)."""
 
 RECURRENT_INITS = ("orthogonal", "identity", "uniform")
 """How the gates' weights start, see `init_gates_`."""
@@ -51,6 +57,8 @@ class RunoffModel(nn.Module):
             )
         self.kernel = "torch"
         """What computes the recurrence, one of `KERNELS`."""
+        self.output = "linear"
+        """One of `OUTPUTS`."""
         self.num_dynamic = num_dynamic
         self.num_static = num_static
         self.hidden_size = hidden_size
@@ -96,7 +104,7 @@ class RunoffModel(nn.Module):
             hidden_TBH, state = self._recur(dynamic_TBD, static_BS, state)
             hidden_TBH = hidden_TBH[warmup:]
         hidden_TBH = self._drop(hidden_TBH, dropout_mask_generator)
-        runoff_TB: Tensor = self.head(hidden_TBH).squeeze(-1)
+        runoff_TB = OUTPUTS[self.output](self.head(hidden_TBH).squeeze(-1))
         return runoff_TB.T, state
 
     @abstractmethod

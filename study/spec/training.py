@@ -43,6 +43,9 @@ class TrainingSpec(SpecModel):
     forget_bias: float = 3.0
     """Initial bias of the forget gate."""
     recurrent_init: Literal["orthogonal", "identity", "uniform"] = "orthogonal"
+    output: Literal["linear", "sinh"] = "linear"
+    """`sinh` lets a network tell floods from droughts with smaller weights: see
+    `study.models.base`."""
     loss: Literal["nse", "mse", "rsr"] = "nse"
     """`rsr` is each window's root of `nse`, and less led by single floods: see
     `study.training.loss`."""

@@ -100,6 +100,7 @@ class Trainer:
             forget_bias=config.forget_bias,
             recurrent_init=config.recurrent_init,
             generator=torch.Generator().manual_seed(derive(seed, "weights")),
+            output=config.output,
             kernel=kernel,
         ).to(data.device)
         self.threads = threads

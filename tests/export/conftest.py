@@ -25,13 +25,13 @@ KERNEL = "torch"
 SERIES = ["prcp", "tmax", "srad", "swe"]
 
 
-def finish(store: Path, folder: Path, simulation: str) -> Finished:
+def finish(store: Path, folder: Path, **training: str) -> Finished:
     study = InlineStudy(store=store, storage=LocalStorage(folder / "small"))
     factors = {"model": ["lstm", "ealstm"], "statics": ["on", "off"]}
     book = study.finish(
         factors=factors | {"snow": ["observed"]},
         exclude=[{"model": "ealstm", "statics": "off"}],
-        training__simulation=simulation,
+        **{f"training__{name}": value for name, value in training.items()},
         resources__kernel=KERNEL,
     )
     return study, book
@@ -40,13 +40,14 @@ def finish(store: Path, folder: Path, simulation: str) -> Finished:
 @pytest.fixture(scope="session")
 def continuous(synthetic_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """A small study of three arms, one of them without attributes."""
-    return finish(synthetic_store, tmp_path_factory.mktemp("continuous"), "continuous")
+    return finish(synthetic_store, tmp_path_factory.mktemp("continuous"))
 
 
 @pytest.fixture(scope="session")
 def windows(synthetic_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """The same, simulated window by window."""
-    return finish(synthetic_store, tmp_path_factory.mktemp("windows"), "windows")
+    """The same, simulated window by window, and with the other output."""
+    folder = tmp_path_factory.mktemp("windows")
+    return finish(synthetic_store, folder, simulation="windows", output="sinh")
 
 
 @pytest.fixture(scope="session")

@@ -38,6 +38,7 @@ def make_model(
     recurrent_init: str = "uniform",
     hidden_size: int = HIDDEN,
     seed: int = 1,
+    output: str = "linear",
 ) -> RunoffModel:
     name, num_static = KINDS[kind]
     return build(
@@ -49,6 +50,7 @@ def make_model(
         forget_bias=forget_bias,
         recurrent_init=recurrent_init,
         generator=seeded(seed),
+        output=output,
     )
 
 
@@ -297,6 +299,16 @@ def test_uniform_bounds(kind: str) -> None:
         assert values.numel() == 1 or values.abs().max() > 0.8 * 64**-0.5, name
 
 
+@every_kind
+def test_output(kind: str) -> None:
+    """The hyperbolic sine of what the same network says without; the memory is the same."""
+    dynamic, static = make_inputs(kind)
+    plain, state = make_model(kind)(dynamic, static)
+    curved, same_state = make_model(kind, output="sinh")(dynamic, static)
+    torch.testing.assert_close(curved, (plain.exp() - (-plain).exp()) / 2, rtol=1e-5, atol=1e-6)
+    assert torch.equal(state[1], same_state[1])
+
+
 # --- arguments -----------------------------------------------------------------------------
 
 VALID = {
@@ -320,6 +332,7 @@ VALID = {
         ({"hidden_size": 0}, "`hidden_size >= 1` must hold, but got 0"),
         ({"dropout": 1.0}, "`0 <= dropout < 1` must hold, but got 1.0"),
         ({"recurrent_init": "zeros"}, "`recurrent_init` must be one of .*, but got 'zeros'"),
+        ({"output": "exp"}, r"`output` must be one of \['linear', 'sinh'\], but got 'exp'"),
     ],
 )
 def test_rules_are_stated(change: dict[str, object], message: str) -> None:
