@@ -252,6 +252,21 @@ def test_data_that_cannot_be_are_refused(data: dict[str, Any], says: str) -> Non
         small_spec(**{f"data__{key}": value for key, value in data.items()})
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"training__discharge_scale": "basin"},
+        {"factors": {"discharge_scale": ["common", "basin"]}},
+        {"search__space": {"discharge_scale": ["common", "basin"]}},
+    ],
+)
+def test_held_out_basins_have_no_unit_of_discharge(change: dict[str, Any]) -> None:
+    small_spec(**change)
+    periods = {"data__held_out": ["00000001"], "data__periods__test": "1990-10-01:1991-09-30"}
+    with pytest.raises(SpecError, match="discharge_scale: basin takes the spread of each basin"):
+        small_spec(**change, **periods)
+
+
 def test_held_out_basins_need_test_days() -> None:
     periods = {"train": "1981-10-01:1983-09-30", "validation": "1983-10-01:1985-09-30"}
     with pytest.raises(SpecError, match=r"add periods\.test"):

@@ -13,7 +13,7 @@ import xarray as xr
 
 from study.data.climate import CLIMATE_FORCING, climate_attributes
 from study.data.features import INPUT_UNITS, SHYFT_FEATURES, Inputs
-from study.data.scaling import Scaler, fit_scaler, stack_scaled
+from study.data.scaling import SPREAD_EPS, Scaler, fit_scaler, stack_scaled
 from study.data.simulated import check_calibration
 from study.data.splits import day_range, warmed_up
 from study.data.store import variables_of
@@ -54,6 +54,11 @@ class StudyArrays:
         a node, it goes along, and they share it."""
         target: np.ndarray = self.scaler.scale_qobs(self.qobs)
         return target
+
+    @property
+    def basin_scale(self) -> np.ndarray:
+        """(basin,) mm/d: unit of a network's output with `discharge_scale: basin`."""
+        return self.qobs_std + np.float32(SPREAD_EPS)
 
     def days(self, period: str) -> pd.DatetimeIndex:
         span = self.periods[period]

@@ -10,6 +10,10 @@ import numpy as np
 
 from study.errors import DataError
 
+SPREAD_EPS = 0.1
+"""mm/d, added to a basin's standard deviation so that dry basins do not dominate (Kratzert et al.
+2019, doi 10.5194/hess-23-5089-2019)."""
+
 Array = Any  # numpy array or torch tensor; what goes in comes out
 
 

@@ -106,7 +106,9 @@ def simulate_period(
         y = simulate_windows(model, dynamic, static, warmup=config.warmup, targets=targets)
     else:
         y = simulate(model, dynamic, static, warmup=config.warmup, threads=threads)
+    baseline = None
     if inputs.baseline is not None:
         assert data.baseline is not None  # the arrays were assembled for these inputs
-        y = y + data.baseline[:, span]
+        baseline = data.baseline[:, span]
+    y = data.discharge(y, config, basin=slice(None), baseline=baseline)
     return np.asarray(data.arrays.scaler.unscale_qsim(y).cpu().numpy(), np.float32)

@@ -113,6 +113,7 @@ def _write_observed(
         "facts": {n: chosen[n].values.tolist() for n in told if n in store},
         "attributes": {n: arrays.attributes[n].tolist() for n in arrays.inputs.static},
         "scaler": vars(arrays.scaler),
+        "basin_scale": arrays.basin_scale.astype(float).tolist(),
         "ranges": _ranges(arrays, chosen, spec),
         "sources": {
             n: _source(store, n) for n in (*arrays.inputs.daily, *arrays.inputs.static, "qobs")

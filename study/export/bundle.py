@@ -188,12 +188,12 @@ def _read_checked(place: Place, manifest: Manifest, name: str) -> bytes:
 
 
 def _read_attributes(content: bytes, manifest: Manifest, uri: str) -> pd.DataFrame:
-    names = list(manifest.inputs.static)
+    names = list(manifest.attributes)
     try:
         table = pd.read_csv(io.BytesIO(content), dtype={"gauge_id": str})
         return table.set_index("gauge_id")[names].astype("float64")
     except (ValueError, KeyError) as error:
         raise BundleError(
-            f"{uri}/{ATTRIBUTES}: must have gauge_id and the model's static inputs as numbers "
-            f"({error}); export the model again"
+            f"{uri}/{ATTRIBUTES}: must have {', '.join(['gauge_id', *names])}, all but the first "
+            f"as numbers ({error}); export the model again"
         ) from None

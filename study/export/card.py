@@ -100,8 +100,8 @@ def _limits(manifest: Manifest) -> str:
         )
     if manifest.basins:
         lines.append(f"- It learned from {learned} basins; others are extrapolation in space.")
-    if manifest.static_inputs and manifest.attributes_source == "recomputed":
-        lines.append("- It cannot predict new basins: its climate attributes are its own.")
+    if manifest.bound_to_basins:
+        lines.append(f"- It cannot predict new basins, being a model {manifest.bound_to_basins}.")
     return "\n".join(lines)
 
 

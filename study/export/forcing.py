@@ -13,7 +13,7 @@ import xarray as xr
 from study.data.features import INPUT_LIMITS
 from study.data.groups import read_groups
 from study.errors import DataError
-from study.export.manifest import InputEntry
+from study.export.manifest import InputEntry, Manifest
 from study.spec import nearest
 
 SAME_UNITS = {
@@ -243,34 +243,28 @@ def _first(found: np.ndarray) -> tuple[int, int]:
     return row, int(np.flatnonzero(found[row])[0])
 
 
-def static_values(
-    forcing: Forcing,
-    entries: Sequence[InputEntry],
-    known: pd.DataFrame,
-    *,
-    attributes_source: str,
-) -> np.ndarray:
+def told_once(forcing: Forcing, manifest: Manifest, known: pd.DataFrame) -> np.ndarray:
     """(basin, attribute) float64: as the model was trained with where it knows a basin, of the
     file where it is new.
 
     Raises:
-        DataError: A basin has no value.
+        DataError: A basin has no value, or must not be new.
     """
     basins = forcing.basins
     new = [b for b in basins if b not in known.index]
-    if new and entries and attributes_source != "published":
+    if new and manifest.bound_to_basins:
         raise DataError(
-            f"{forcing.source}: basin {new[0]} is new to the model, whose climate attributes were "
-            "recomputed from its own training days; predict basins that it was trained on"
+            f"{forcing.source}: basin {new[0]} is new to the model, {manifest.bound_to_basins}; "
+            "predict basins that it was trained on"
         )
-    values = np.empty((len(basins), len(entries)))
-    for column, entry in enumerate(entries):
-        trained = known[entry.name].reindex(basins).to_numpy(np.float64)
+    values = np.empty((len(basins), len(manifest.attributes)))
+    for column, name in enumerate(manifest.attributes):
+        trained = known[name].reindex(basins).to_numpy(np.float64)
         if new:
-            trained = np.where(np.isin(basins, new), _attribute(forcing, entry.name, new), trained)
+            trained = np.where(np.isin(basins, new), _attribute(forcing, name, new), trained)
         if not np.isfinite(trained).all():
             basin = basins[int(np.flatnonzero(~np.isfinite(trained))[0])]
-            raise DataError(f"{forcing.source}: basin {basin} has no value of `{entry.name}`")
+            raise DataError(f"{forcing.source}: basin {basin} has no value of `{name}`")
         values[:, column] = trained
     return values
 

@@ -4,7 +4,8 @@ torch's exporters fix the number of days in silence, so the graph is written by 
 own LSTM operator: any number of basins, any number of days.
 
     forcing     float  (basin, day, input)   in the manifest's units and order
-    attributes  double (basin, attribute)    likewise; absent without static inputs
+    attributes  double (basin, attribute)    likewise; absent without any. Where basins have a unit
+                                             of discharge of their own, it is the last, in mm/d
     baseline    float  (basin, day)          mm/d; only where the network corrects a discharge
     h0, c0      float  (basin, hidden)       zeros to begin with
     qsim        float  (basin, day)          mm/d, never negative
@@ -85,7 +86,8 @@ def build_graph(manifest: Manifest, weights: Mapping[str, np.ndarray]) -> bytes:
     forcing = _standardised(graph, "forcing", manifest.dynamic_inputs, np.float32)
     days_first = graph.add("Transpose", forcing, perm=[1, 0, 2])
     if manifest.static_inputs:
-        scaled = _standardised(graph, "attributes", manifest.static_inputs, np.float64)
+        static = _columns(graph, "attributes", 0, len(manifest.static_inputs))
+        scaled = _standardised(graph, static, manifest.static_inputs, np.float64)
         repeated = _repeated(graph, graph.add("Cast", scaled, to=TensorProto.FLOAT), days_first)
         days_first = graph.add("Concat", days_first, repeated, axis=-1)
     states = [graph.add("Unsqueeze", name, graph.constant([0])) for name in ("h0", "c0")]
@@ -160,6 +162,11 @@ def _standardised(
     return graph.add("Div", centred, graph.constant(stds))
 
 
+def _columns(graph: _Graph, attributes: str, start: int, stop: int) -> str:
+    first, last, axis = (graph.constant([value]) for value in (start, stop, 1))
+    return graph.add("Slice", attributes, first, last, axis)
+
+
 def _repeated(graph: _Graph, attributes: str, days_first: str) -> str:
     """Attributes beside each day's forcing: (day, basin, attribute)."""
     num_days = graph.add("Shape", days_first, start=0, end=1)
@@ -168,13 +175,21 @@ def _repeated(graph: _Graph, attributes: str, days_first: str) -> str:
 
 
 def _discharge(graph: _Graph, manifest: Manifest, y: str) -> None:
-    """The network's output, in standard units, as `qsim`."""
+    """The network's output as `qsim`."""
+    zero = graph.constant(np.float32(0))
+    if manifest.discharge_scale == "basin":
+        last = len(manifest.attributes)
+        scale = _columns(graph, "attributes", last - 1, last)
+        flow = graph.add("Mul", y, graph.add("Cast", scale, to=TensorProto.FLOAT))
+        flow = flow if manifest.baseline is None else graph.add("Add", flow, "baseline")
+        graph.add("Max", flow, zero, output="qsim")
+        return
     mean, std = (graph.constant(np.float32(v)) for v in (manifest.target.mean, manifest.target.std))
     if manifest.baseline is not None:
         scaled = graph.add("Div", graph.add("Sub", "baseline", mean), std)
         y = graph.add("Add", y, scaled)
     flow = graph.add("Add", graph.add("Mul", y, std), mean)
-    graph.add("Max", flow, graph.constant(np.float32(0)), output="qsim")
+    graph.add("Max", flow, zero, output="qsim")
 
 
 def _model(manifest: Manifest, graph: _Graph) -> bytes:
@@ -183,9 +198,9 @@ def _model(manifest: Manifest, graph: _Graph) -> bytes:
 
     size, single = manifest.hidden_size, TensorProto.FLOAT
     inputs = [value("forcing", single, "basin", "day", len(manifest.dynamic_inputs))]
-    if manifest.static_inputs:
-        num_static = len(manifest.static_inputs)
-        inputs.append(value("attributes", TensorProto.DOUBLE, "basin", num_static))
+    if manifest.attributes:
+        num_attributes = len(manifest.attributes)
+        inputs.append(value("attributes", TensorProto.DOUBLE, "basin", num_attributes))
     if manifest.baseline is not None:
         inputs.append(value("baseline", single, "basin", "day"))
     inputs += [value(name, single, "basin", size) for name in ("h0", "c0")]

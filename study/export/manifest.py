@@ -13,6 +13,8 @@ from study.data.scaling import Scaler, subset
 from study.spec import Period
 
 FORMAT = 2
+SCALE = "discharge_scale"
+"""Column of a bundle's attributes with each basin's unit of discharge (mm/d), if it has its own."""
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
 ATTRIBUTES = "attributes.csv"
@@ -81,7 +83,10 @@ class Manifest(ManifestModel):
     model: Literal["lstm", "ealstm"]
     hidden_size: int = Field(ge=1, le=65_536)
     output: Literal["linear", "sinh"] = "linear"
-    """What turns the head's value into standard units of discharge."""
+    """What turns the head's value into discharge."""
+    discharge_scale: Literal["common", "basin"] = "common"
+    """Unit of the networks' output: `target`'s standard deviation about its mean, or each basin's
+    own above zero flow."""
     members: int = Field(ge=1, le=1000)
     """Networks of the ensemble, one for each confirmation seed."""
     simulation: Simulation
@@ -131,6 +136,20 @@ class Manifest(ManifestModel):
             static=tuple(i.name for i in self.static_inputs),
             baseline=None if self.baseline is None else self.baseline.name,
         )
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """What is told of a basin once: static inputs, and last its unit of discharge."""
+        return (*self.inputs.static, *([SCALE] if self.discharge_scale == "basin" else []))
+
+    @property
+    def bound_to_basins(self) -> str | None:
+        """Why it cannot predict basins that it was not trained on; None if it can."""
+        if self.static_inputs and self.attributes_source == "recomputed":
+            return "whose climate attributes were recomputed from its own training days"
+        if self.discharge_scale == "basin":
+            return "whose unit of discharge is each basin's own spread on its training days"
+        return None
 
     @property
     def daily(self) -> dict[str, InputEntry]:

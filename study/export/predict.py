@@ -14,7 +14,7 @@ import xarray as xr
 from study.errors import BundleError, DataError, InputError
 from study.export.backends import load_networks
 from study.export.bundle import Bundle
-from study.export.forcing import Forcing, daily_series, static_values
+from study.export.forcing import Forcing, daily_series, told_once
 from study.export.manifest import InputEntry
 from study.export.running import Fed, run
 from study.export.state import Carried
@@ -231,12 +231,7 @@ def _feed(bundle: Bundle, forcing: Forcing, days: pd.DatetimeIndex) -> Fed:
     series = {name: daily_series(forcing, entry, days) for name, entry in manifest.daily.items()}
     return Fed(
         forcing=np.stack([series[e.name] for e in manifest.dynamic_inputs], axis=-1),
-        attributes=static_values(
-            forcing,
-            manifest.static_inputs,
-            bundle.attributes,
-            attributes_source=manifest.attributes_source,
-        ),
+        attributes=told_once(forcing, manifest, bundle.attributes),
         baseline=None if manifest.baseline is None else series[manifest.baseline.name],
     )
 

@@ -65,6 +65,7 @@ class Physical(nn.Module):
         super().__init__()
         self.model = model
         self.mean, self.std = manifest.target.mean, manifest.target.std
+        self.own_scale = manifest.discharge_scale == "basin"
         for name, entries, dtype in (
             ("dynamic", manifest.dynamic_inputs, torch.float32),
             ("static", manifest.static_inputs, torch.float64),
@@ -77,18 +78,23 @@ class Physical(nn.Module):
         self, forcing: Tensor, attributes: Tensor, baseline: Tensor | None, h: Tensor, c: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         dynamic = (forcing - self.dynamic_mean) / self.dynamic_std
-        static = ((attributes - self.static_mean) / self.static_std).to(torch.float32)
+        static = attributes[:, : len(self.static_mean)]
+        static = ((static - self.static_mean) / self.static_std).to(torch.float32)
         y, (h, c) = self.model(dynamic, static, state=(h, c))
-        if baseline is not None:
-            y = y + (baseline - self.mean) / self.std
-        return (y * self.std + self.mean).clamp(min=0), h, c
+        if self.own_scale:
+            flow = y * attributes[:, -1:].to(torch.float32)
+            flow = flow if baseline is None else flow + baseline
+        else:
+            y = y if baseline is None else y + (baseline - self.mean) / self.std
+            flow = y * self.std + self.mean
+        return flow.clamp(min=0), h, c
 
 
 def build_program(manifest: Manifest, model: RunoffModel, *, days: int) -> bytes:
     """The program of one member, for so many days at once."""
     two, size = 2, manifest.hidden_size  # a batch of one would be fixed, too
     forcing = torch.zeros(two, days, len(manifest.dynamic_inputs))
-    attributes = torch.zeros(two, len(manifest.static_inputs), dtype=torch.float64)
+    attributes = torch.zeros(two, len(manifest.attributes), dtype=torch.float64)
     baseline = None if manifest.baseline is None else torch.zeros(two, days)
     h, c = torch.zeros(two, size), torch.zeros(two, size)  # one for both would be one input
     basins = {0: torch.export.Dim("basins", min=1, max=MOST_BASINS)}

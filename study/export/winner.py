@@ -20,7 +20,7 @@ from study.experiment.progress import is_finished
 from study.experiment.storage import Storage, read_result
 from study.export.build import build_bundle
 from study.export.licences import licences_of
-from study.export.manifest import FORMAT, InputEntry, Manifest, Simulation, input_entries
+from study.export.manifest import FORMAT, SCALE, InputEntry, Manifest, Simulation, input_entries
 from study.report import figures
 from study.report.evidence import Evidence, gather, summary
 from study.report.statistics import arm_interval
@@ -59,12 +59,14 @@ def export_arm(
     index = json.loads(read_result(storage, BASINS))
     evidence = gather(book, storage)
     places = [checkpoint_key(identity(spec, j.key, config), spec.training.epochs) for j in jobs]
+    manifest = _manifest(book, arm, jobs, config, index, evidence)
+    told = index["attributes"] | {SCALE: index.get("basin_scale")}
     attributes = pd.DataFrame(
-        {name: index["attributes"][name] for name in arm.inputs.static}, index=index["basins"]
+        {name: told[name] for name in manifest.attributes}, index=index["basins"]
     )
     return build_bundle(
         out,
-        _manifest(book, arm, jobs, config, index, evidence),
+        manifest,
         [weights(read_result(storage, place)) for place in places],
         attributes,
         figure=_figure(evidence, arm_name),
@@ -95,6 +97,7 @@ def _manifest(
         model=arm.model,
         hidden_size=config.hidden_size,
         output=config.output,
+        discharge_scale=config.discharge_scale,
         members=len(jobs),
         simulation=Simulation(
             mode=config.simulation,

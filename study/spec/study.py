@@ -199,6 +199,7 @@ class StudySpec(SpecModel):
                 self._check_levels(where, rule)
         self._check_arms()
         self._check_split()
+        self._check_scale()
         return self
 
     def _check_condition(self, name: str, choice: Conditional) -> None:
@@ -243,6 +244,16 @@ class StudySpec(SpecModel):
                 f"evidence.split names the attribute `{split.attribute}`"
                 f"{nearest(split.attribute, sorted(known))}; it must be one of data.attributes, "
                 f"or {' or '.join(SPLIT_ATTRIBUTES)}"
+            )
+
+    def _check_scale(self) -> None:
+        name = "discharge_scale"
+        asked = {self.training.discharge_scale, *self.factors.get(name, ())}
+        asked |= set(_ends(self.search.space[name])) if name in self.search.space else set()
+        if "basin" in asked and self.data.held_out:
+            raise ValueError(
+                f"{name}: basin takes the spread of each basin's training discharge, and those of "
+                f"data.held_out have none; set {name}: common"
             )
 
     def _has_arms(self, contrast: ContrastSpec, arms: list[dict[str, str]]) -> bool:

@@ -46,6 +46,10 @@ class TrainingSpec(SpecModel):
     output: Literal["linear", "sinh"] = "linear"
     """`sinh` lets a network tell floods from droughts with smaller weights: see
     `study.models.base`."""
+    discharge_scale: Literal["common", "basin"] = "common"
+    """Unit of a network's output: `common`, the standard deviation of all basins' discharge about
+    its mean; `basin`, each basin's own above zero flow, with which networks learn in fewer passes,
+    but know only basins that they were trained on."""
     loss: Literal["nse", "mse", "rsr"] = "nse"
     """`rsr` is each window's root of `nse`, and less led by single floods: see
     `study.training.loss`."""

@@ -39,6 +39,25 @@ class DeviceData:
         """(basin, day), standard units, NaN where there is none"""
         self.qobs_std = _tensor(arrays.qobs_std).to(self.device)
         """(basin,) mm/d"""
+        self.basin_scale = _tensor(arrays.basin_scale).to(self.device)
+        """(basin,) mm/d"""
+
+    def discharge(
+        self, y: Tensor, config: TrainingSpec, *, basin: Tensor | slice, baseline: Tensor | None
+    ) -> Tensor:
+        """A network's output as discharge in standard units.
+
+        Args:
+            y: (window, day) output.
+            config: Tells its unit.
+            basin: (window,) positions of the windows' basins.
+            baseline: (window, day) discharge that the output is added to.
+        """
+        if config.discharge_scale == "basin":
+            scaler = self.arrays.scaler
+            y = y * (self.basin_scale[basin, None] / scaler.qobs_std)
+            y = y - scaler.qobs_mean / scaler.qobs_std if baseline is None else y
+        return y if baseline is None else y + baseline
 
     def columns(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """Positions of a model's daily inputs and attributes along the arrays' last axes."""
@@ -184,7 +203,8 @@ class Trainer:
             y, _ = self.model(
                 dynamic, static, warmup=self.config.window_days, dropout_mask_generator=dropout
             )
-            y = y if baseline is None else y + baseline
+            basin = torch.from_numpy(windows.basin).to(self.data.device)
+            y = self.data.discharge(y, self.config, basin=basin, baseline=baseline)
             errors, targets = self._loss.sums(y, target, weight)
             # Not `backward`, which would add to the gradients that other threads add to.
             gradients = torch.autograd.grad(errors, list(self.model.parameters()))

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-NSE_EPS = 0.1
-"""mm/d, added to a basin's standard deviation so that dry basins do not dominate."""
+from study.data.scaling import SPREAD_EPS
+
 ROOT_EPS = 1e-4
 """Added to a mean square before its root is taken, whose slope at zero is infinite."""
 
@@ -36,7 +36,7 @@ def nse_weights(qobs_std: Tensor) -> Tensor:
     Args:
         qobs_std: (basin,) mm/d.
     """
-    return (qobs_std + NSE_EPS) ** -2
+    return (qobs_std + SPREAD_EPS) ** -2
 
 
 def weighted_squares(y: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -45,9 +45,10 @@ def continuous(synthetic_store: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="session")
 def windows(synthetic_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """The same, simulated window by window, and with the other output."""
+    """The same, simulated window by window, with the other output and scale."""
     folder = tmp_path_factory.mktemp("windows")
-    return finish(synthetic_store, folder, simulation="windows", output="sinh")
+    other = {"simulation": "windows", "output": "sinh", "discharge_scale": "basin"}
+    return finish(synthetic_store, folder, **other)
 
 
 @pytest.fixture(scope="session")

@@ -320,17 +320,24 @@ def test_new_basins_from_a_csv_bring_their_attributes_on_every_line(
         predict(read, read_forcing(path))
 
 
-def test_recomputed_attributes_are_not_mixed_with_those_of_a_file(
-    read: Bundle, synthetic_store: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"attributes_source": "recomputed"}, "recomputed from its own training days"),
+        ({"discharge_scale": "basin"}, "99999999 is new to the model, whose unit of discharge"),
+    ],
+)
+def test_what_is_known_of_trained_basins_only_is_not_mixed_with_a_file(
+    read: Bundle, synthetic_store: Path, tmp_path: Path, change: dict[str, str], says: str
 ) -> None:
-    changed_manifest = read.manifest.model_copy(update={"attributes_source": "recomputed"})
-    recomputed = replace(read, manifest=changed_manifest)
-    predict(recomputed, read_forcing(synthetic_store))
+    changed = replace(read, manifest=read.manifest.model_copy(update=change))
+    if "attributes_source" in change:
+        predict(changed, read_forcing(synthetic_store))
     one = loaded(synthetic_store).isel(basin=[0])
     one = one.assign_coords(basin=np.array(["99999999"], dtype=object))
     one.to_zarr(tmp_path / "new.zarr", zarr_format=2, consolidated=True)
-    with pytest.raises(InputError, match="recomputed from its own training days"):
-        predict(recomputed, read_forcing(tmp_path / "new.zarr"))
+    with pytest.raises(InputError, match=says):
+        predict(changed, read_forcing(tmp_path / "new.zarr"))
 
 
 def test_the_command(bundle: Path, synthetic_store: Path, tmp_path: Path) -> None:

@@ -198,6 +198,7 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "forget_bias": ({}, {"forget_bias": 2.0}),
     "recurrent_init": ({}, {"recurrent_init": "uniform"}),
     "output": ({}, {"output": "sinh"}),
+    "discharge_scale": ({}, {"discharge_scale": "basin"}),
     "loss": ({}, {"loss": "mse"}),
     "optimizer": ({"weight_decay": 0.1}, {"optimizer": "adamw"}),  # alike without decay
     "learning_rate": ({}, {"learning_rate": 0.006}),

@@ -30,7 +30,7 @@ class OnnxNetwork:
 
     def _check(self, manifest: Manifest) -> None:
         """Names, types and widths of all that goes in and comes out."""
-        size, num_static = manifest.hidden_size, len(manifest.static_inputs)
+        size, num_static = manifest.hidden_size, len(manifest.attributes)
         expected = {
             "forcing": ("tensor(float)", len(manifest.dynamic_inputs), 3),
             "attributes": ("tensor(double)", num_static, 2),
