@@ -31,6 +31,7 @@ def facts(uri: str, key: Path | None = None) -> dict[str, Any]:
         "inputs": {name: entry.units for name, entry in manifest.daily.items()},
         "attributes": list(manifest.inputs.static),
         "basins": len(manifest.basins),
+        "bound_to_basins": manifest.bound_to_basins,
         "periods": manifest.periods,
         "metrics": manifest.metrics,
         "licences": [licence.model_dump() for licence in manifest.licences],
@@ -68,6 +69,8 @@ def told(found: dict[str, Any]) -> Iterator[str]:
     )
     yield f"inputs      {', '.join(f'{n} ({u})' for n, u in found['inputs'].items())}"
     yield f"attributes  {', '.join(found['attributes']) or 'none'}"
+    others = found["bound_to_basins"]
+    yield f"basins      {found['basins']}{f', no others: a model {others}' if others else ''}"
     yield f"files       {found['files']}, {found['bytes'] / 1e6:.1f} MB, all as their checksums"
     for backend, tried in found["example"].items():
         if "left_out" in tried:

@@ -115,6 +115,15 @@ def test_inspection(bundle: Path, keys: Keys) -> None:
     assert "left out: loading a program can run code" in "\n".join(told(facts(str(bundle))))
 
 
+def test_a_bundle_that_knows_its_own_basins_only_says_so(windows: Finished, tmp_path: Path) -> None:
+    study, book = windows
+    bundle = export_arm(book, study.storage, ARMS[0], tmp_path / "own")
+    assert bundle.manifest.attributes == (*bundle.manifest.inputs.static, "discharge_scale")
+    assert bundle.attributes["discharge_scale"].min() > 0.1
+    assert "It cannot predict new basins" in bundle.files[CARD].decode()
+    assert "basins      6, no others: a model whose unit" in "\n".join(told(facts(bundle.uri)))
+
+
 def test_the_winner_is_the_best_on_validation(continuous: Finished) -> None:
     _, book = continuous
     scores = {
