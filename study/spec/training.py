@@ -48,8 +48,9 @@ class TrainingSpec(SpecModel):
     `study.models.base`."""
     discharge_scale: Literal["common", "basin"] = "common"
     """Unit of a network's output: `common`, the standard deviation of all basins' discharge about
-    its mean; `basin`, each basin's own above zero flow, with which networks learn in fewer passes,
-    but know only basins that they were trained on."""
+    its mean; `basin`, each basin's own above zero flow. Networks learn in fewer passes with it,
+    but an arm without attributes then knows how much a basin's discharge varies, too, and no arm
+    knows basins that it was not trained on."""
     loss: Literal["nse", "mse", "rsr"] = "nse"
     """`rsr` is each window's root of `nse`, and less led by single floods: see
     `study.training.loss`."""
