@@ -198,14 +198,11 @@ class Trainer:
 
     def _share(self, windows: Windows, dropout: torch.Generator) -> _Share:
         dynamic, static, target, weight = self._gather(windows)
-        baseline = self._baseline(windows)
         with subnormals_are_zero():
             y, _ = self.model(
                 dynamic, static, warmup=self.config.window_days, dropout_mask_generator=dropout
             )
-            basin = torch.from_numpy(windows.basin).to(self.data.device)
-            y = self.data.discharge(y, self.config, basin=basin, baseline=baseline)
-            errors, targets = self._loss.sums(y, target, weight)
+            errors, targets = self._loss.sums(self._discharge(y, windows), target, weight)
             # Not `backward`, which would add to the gradients that other threads add to.
             gradients = torch.autograd.grad(errors, list(self.model.parameters()))
         return _Share(gradients=gradients, errors=errors.detach(), targets=targets)
@@ -231,15 +228,16 @@ class Trainer:
         inside = (scored >= first[:, None]) & (scored < last[:, None])
         return dynamic, static, torch.where(inside, target, torch.nan), self._weights[basin]
 
-    def _baseline(self, batch: Windows) -> Tensor | None:
-        """(window, scored day) discharge that the model corrects; None if it predicts all."""
-        if self.inputs.baseline is None:
-            return None
-        assert self.data.baseline is not None  # the arrays were assembled for these inputs
+    def _discharge(self, y: Tensor, batch: Windows) -> Tensor:
+        """(window, scored day) discharge in standard units, from the model's output."""
         basin, start = (
             torch.from_numpy(a).to(self.data.device) for a in (batch.basin, batch.start)
         )
-        return self.data.baseline.unfold(1, len(self._scored), 1)[basin, start]
+        baseline = None
+        if self.inputs.baseline is not None:
+            assert self.data.baseline is not None  # the arrays were assembled for these inputs
+            baseline = self.data.baseline.unfold(1, len(self._scored), 1)[basin, start]
+        return self.data.discharge(y, self.config, basin=basin, baseline=baseline)
 
     def state(self) -> dict[str, Tensor]:
         """Everything that a later `restore` needs, as named tensors."""

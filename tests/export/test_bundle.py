@@ -117,7 +117,8 @@ def test_inspection(bundle: Path, keys: Keys) -> None:
 
 def test_a_bundle_that_knows_its_own_basins_only_says_so(windows: Finished, tmp_path: Path) -> None:
     study, book = windows
-    bundle = export_arm(book, study.storage, ARMS[0], tmp_path / "own")
+    export_arm(book, study.storage, ARMS[0], tmp_path / "own")
+    bundle = read_bundle(tmp_path / "own")
     assert bundle.manifest.attributes == (*bundle.manifest.inputs.static, "discharge_scale")
     assert bundle.attributes["discharge_scale"].min() > 0.1
     assert "It cannot predict new basins" in bundle.files[CARD].decode()

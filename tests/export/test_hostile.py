@@ -124,7 +124,7 @@ DAMAGED: list[tuple[Callable[[Path], Any], str]] = [
     (link("manifest.json", "/dev/zero"), "is no plain file"),
     (pipe, "is no plain file"),
     (lambda b: rewrite(b, "attributes.csv", b"gauge_id,p_mean\n1,__import__('os')\n"),
-     "static inputs as numbers"),
+     "area_gages2, all but the first as numbers"),
 ]  # fmt: skip
 
 
