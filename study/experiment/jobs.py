@@ -80,9 +80,18 @@ def training_seed(spec: StudySpec, key: JobKey) -> int:
     return derive("training", spec.search.seed, *key)
 
 
+LATER_FIELDS = ("output", "discharge_scale")
+"""Of `TrainingSpec`, that came when there were studies already: while they have their defaults they
+are no part of an identity, so that those studies go on."""
+
+
 def identity(spec: StudySpec, key: JobKey, config: TrainingSpec) -> str:
     """A job's name for ever: the same in every launch, on every host, in the tracking server."""
-    content = [spec.name, list(key), config.model_dump(mode="json"), training_seed(spec, key)]
+    training = config.model_dump(mode="json")
+    for name in LATER_FIELDS:
+        if training[name] == TrainingSpec.model_fields[name].default:
+            del training[name]
+    content = [spec.name, list(key), training, training_seed(spec, key)]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
 
 
