@@ -113,7 +113,7 @@ def _write_observed(
         "facts": {n: chosen[n].values.tolist() for n in told if n in store},
         "attributes": {n: arrays.attributes[n].tolist() for n in arrays.inputs.static},
         "scaler": vars(arrays.scaler),
-        "basin_scale": arrays.basin_scale.astype(float).tolist(),
+        "basin_scale": [s if np.isfinite(s) else None for s in arrays.basin_scale.tolist()],
         "ranges": _ranges(arrays, chosen, spec),
         "sources": {
             n: _source(store, n) for n in (*arrays.inputs.daily, *arrays.inputs.static, "qobs")

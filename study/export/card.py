@@ -99,7 +99,8 @@ def _limits(manifest: Manifest) -> str:
             "in one pass instead, faster and not quite the same."
         )
     if manifest.basins:
-        lines.append(f"- It learned from {learned} basins; others are extrapolation in space.")
+        others = "" if manifest.bound_to_basins else "; others are extrapolation in space"
+        lines.append(f"- It learned from {learned} basins{others}.")
     if manifest.bound_to_basins:
         lines.append(f"- It cannot predict new basins, being a model {manifest.bound_to_basins}.")
     return "\n".join(lines)

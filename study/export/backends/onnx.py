@@ -30,15 +30,15 @@ class OnnxNetwork:
 
     def _check(self, manifest: Manifest) -> None:
         """Names, types and widths of all that goes in and comes out."""
-        size, num_static = manifest.hidden_size, len(manifest.attributes)
+        size, num_attributes = manifest.hidden_size, len(manifest.attributes)
         expected = {
             "forcing": ("tensor(float)", len(manifest.dynamic_inputs), 3),
-            "attributes": ("tensor(double)", num_static, 2),
+            "attributes": ("tensor(double)", num_attributes, 2),
             "baseline": ("tensor(float)", "day", 2),
             "h0": ("tensor(float)", size, 2),
             "c0": ("tensor(float)", size, 2),
         }
-        if not num_static:
+        if not num_attributes:
             del expected["attributes"]
         if manifest.baseline is None:
             del expected["baseline"]
