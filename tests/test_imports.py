@@ -16,7 +16,7 @@ import study
 PACKAGE = Path(study.__file__).parent
 
 ORDER = (
-    *("errors", "seeding", "spec", "data", "shyft", "models", "training"),
+    *("errors", "seeding", "spec", "data", "shyft", "native", "models", "training"),
     *("evaluation", "experiment", "report", "export", "cli"),
 )
 """From the bottom up: a module may import those before it, and its own package."""
@@ -27,7 +27,7 @@ DOORS = {
     "boto3": {"experiment/storage/s3.py"},
     "botocore": {"experiment/storage/s3.py", "experiment/storage/s3_errors.py"},
     "optuna": {"experiment/search.py", "experiment/importance.py"},
-    "torch": {"models/", "training/", "evaluation/explain.py", "evaluation/simulate.py"}
+    "torch": {"native/", "models/", "training/", "evaluation/explain.py", "evaluation/simulate.py"}
     | {"experiment/", "export/build.py", "export/program.py", "export/pretrained/"}
     | {"export/backends/torch.py", "export/backends/exported.py"},
     "onnx": {"export/graph.py"},

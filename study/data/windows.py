@@ -7,7 +7,6 @@ the period it is moved inside and the days it shares with its neighbour are scor
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,11 +34,6 @@ class Windows:
             first=self.first[part],
             last=self.last[part],
         )
-
-    def split(self, number: int) -> list[Windows]:
-        """So many parts of nearly the same length; of too few windows, some are empty."""
-        edges = [len(self) * i // number for i in range(number + 1)]
-        return [self[a:b] for a, b in itertools.pairwise(edges)]
 
 
 def draw_windows(

@@ -67,7 +67,7 @@ def build(
         recurrent_init: One of `RECURRENT_INITS`, explained in `study.models.base`.
         generator: CPU generator that every initial parameter is drawn from.
         output: One of `OUTPUTS`, explained in `study.models.base`.
-        kernel: One of `KERNELS`. `auto`: on a CPU, the recurrence of `study.models.native`, where
+        kernel: One of `KERNELS`. `auto`: on a CPU, the recurrence of `study.native`, where
             a C compiler can build it, and torch's everywhere else; `torch`: always torch's.
 
     Raises:

@@ -57,6 +57,8 @@ class RunoffModel(nn.Module):
             )
         self.kernel = "torch"
         """What computes the recurrence, one of `KERNELS`."""
+        self.threads = 1
+        """Threads that share a batch in training, where `study.native` computes."""
         self.output = "linear"
         """One of `OUTPUTS`."""
         self.num_dynamic = num_dynamic

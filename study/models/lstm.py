@@ -79,4 +79,5 @@ class LSTM(RunoffModel):
             input_gate_BH=None,
             state=state,
             warmup=warmup,
+            threads=self.threads,
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from study.spec import TrainingSpec
 from study.training.loss import LOSSES
 from study.training.muon import Muon
 from study.training.schedule import learning_rate
-from study.training.threads import pool, subnormals_are_zero
+from study.training.threads import subnormals_are_zero
 
 
 class DeviceData:
@@ -77,22 +76,12 @@ def _tensor(array: np.ndarray) -> Tensor:
         return torch.from_numpy(array)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Share:
-    """What one thread found out about its windows of a batch."""
-
-    gradients: tuple[Tensor, ...]
-    """Of `errors`, by the model's parameters."""
-    errors: Tensor
-    targets: Tensor
-
-
 class Trainer:
     """One training job. The same arguments give the same weights, bit for bit on one kind of CPU.
 
-    With `threads`, every batch is split among as many threads, and their gradients are added up
-    in order: at the sizes of hydrology that is nearly twice as fast with two, which threads
-    inside the kernels are not.
+    With `threads`, the windows of every batch are shared out among as many in the recurrence of
+    `study.native`, and their gradients are added up in order: the last bits of a network
+    depend on how many there are.
 
     All randomness is drawn from streams named by (seed, purpose, epoch): a job restored after any
     epoch goes on exactly as if it had never stopped.
@@ -122,8 +111,7 @@ class Trainer:
             output=config.output,
             kernel=kernel,
         ).to(data.device)
-        self.threads = threads
-        self._pool = pool(threads)
+        self.threads = self.model.threads = threads
         self.optimizer = self._make_optimizer()
         self.epoch = 0
         """Passes done."""
@@ -137,7 +125,8 @@ class Trainer:
     def _make_optimizer(self) -> torch.optim.Optimizer:
         parameters, decay = self.model.parameters(), self.config.weight_decay
         if self.config.optimizer == "muon":
-            return Muon(parameters, hidden_size=self.config.hidden_size, weight_decay=decay)
+            return Muon(parameters, hidden_size=self.config.hidden_size, weight_decay=decay,
+                        compiled=self.model.kernel == "auto", threads=self.threads)  # fmt: skip
         kind = torch.optim.AdamW if self.config.optimizer == "adamw" else torch.optim.Adam
         return kind(parameters, weight_decay=decay, fused=True)
 
@@ -159,7 +148,8 @@ class Trainer:
             len(self._scored),
             generator(self.seed, "windows", self.epoch),
         )
-        dropout = [self._dropout_generator(number) for number in range(self.threads)]
+        dropout = torch.Generator(self.data.device)
+        dropout.manual_seed(derive(self.seed, "dropout", self.epoch))
         batches = list(self._batches(windows))
         total = torch.zeros((), device=self.data.device)
         for number, batch in enumerate(batches):
@@ -170,42 +160,29 @@ class Trainer:
             raise TrialError(f"diverged: the training loss of epoch {self.epoch} is {loss}")
         return loss
 
-    def _dropout_generator(self, thread: int) -> torch.Generator:
-        dropout = torch.Generator(self.data.device)
-        further = (thread,) if thread else ()  # the first thread draws what one alone draws
-        dropout.manual_seed(derive(self.seed, "dropout", self.epoch, *further))
-        return dropout
-
-    def _update(self, batch: Windows, rate: float, dropout: list[torch.Generator]) -> Tensor:
+    def _update(self, batch: Windows, rate: float, dropout: torch.Generator) -> Tensor:
         """One optimiser step; returns its loss."""
-        shares = [part for part in batch.split(self.threads) if len(part)]
-        if len(shares) == 1:
-            found = [self._share(shares[0], dropout[0])]
-        else:
-            found = list(self._pool.map(self._share, shares, dropout))
-        errors = torch.stack([share.errors for share in found]).sum()
-        targets = torch.stack([share.targets for share in found]).sum()
         parameters = list(self.model.parameters())
-        for parameter, *gradients in zip(parameters, *(s.gradients for s in found), strict=True):
+        with subnormals_are_zero():
+            loss = self._batch_loss(batch, dropout)
+            gradients = torch.autograd.grad(loss, parameters)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
             # A tensor of its own, as torch may hand out one for two parameters; and in memory as
             # the parameter is, which fused optimisers take for granted.
-            parameter.grad = (sum(gradients[1:], gradients[0]) / targets).contiguous()
+            parameter.grad = gradient.clone(memory_format=torch.contiguous_format)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         torch.nn.utils.clip_grad_norm_(parameters, self.config.clip_norm)
         self.optimizer.step()
-        return errors / targets
+        return loss.detach()
 
-    def _share(self, windows: Windows, dropout: torch.Generator) -> _Share:
+    def _batch_loss(self, windows: Windows, dropout: torch.Generator) -> Tensor:
         dynamic, static, target, weight = self._gather(windows)
-        with subnormals_are_zero():
-            y, _ = self.model(
-                dynamic, static, warmup=self.config.window_days, dropout_mask_generator=dropout
-            )
-            errors, targets = self._loss.sums(self._discharge(y, windows), target, weight)
-            # Not `backward`, which would add to the gradients that other threads add to.
-            gradients = torch.autograd.grad(errors, list(self.model.parameters()))
-        return _Share(gradients=gradients, errors=errors.detach(), targets=targets)
+        y, _ = self.model(
+            dynamic, static, warmup=self.config.window_days, dropout_mask_generator=dropout
+        )
+        errors, targets = self._loss.sums(self._discharge(y, windows), target, weight)
+        return errors / targets
 
     def _batches(self, windows: Windows) -> Iterator[Windows]:
         for at in range(0, len(windows), self.config.batch_size):

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from study import native
+
 MOMENTUM = 0.9
 SQUARES = 0.999
 """Adam's decay of squared gradients, for what is no matrix."""
@@ -22,6 +24,9 @@ QUINTIC = (3.4445, -4.7750, 2.0315)
 """Jordan's polynomial a s + b s^3 + c s^5: five times over it brings singular values s between 0.01
 and 1 to between 0.7 and 1.2."""
 ROUNDS = 5
+
+WORTH_A_THREAD = 128 * 128
+"""Elements of a matrix below which waking a thread takes as long as what it would do."""
 
 ADAM_LIKE = 0.2
 """Root mean square of a step over the learning rate, as Adam's steps have it, so that one rate
@@ -38,6 +43,8 @@ class Muon(torch.optim.Optimizer):
         parameters: The model's.
         hidden_size: Rows of a gate in a weight matrix; matrices with other rows are Adam's.
         weight_decay: Share of a weight that a step of learning rate 1 would take away.
+        compiled: Compute with `study.native` where it is there.
+        threads: Share out the gates of large matrices, if compiled. They change no bit.
     """
 
     def __init__(
@@ -46,9 +53,11 @@ class Muon(torch.optim.Optimizer):
         *,
         hidden_size: int,
         weight_decay: float = 0.0,
+        compiled: bool = True,
+        threads: int = 1,
     ):
         super().__init__(parameters, {"lr": 1e-3, "weight_decay": weight_decay})
-        self._hidden_size = hidden_size
+        self._hidden_size, self._compiled, self._threads = hidden_size, compiled, threads
 
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]  # no closure: no caller has one
@@ -74,7 +83,13 @@ class Muon(torch.optim.Optimizer):
         ahead = grad.lerp(momentum, MOMENTUM)  # Nesterov's look ahead
         gates = ahead.view(-1, self._hidden_size, weight.shape[1])
         length = ADAM_LIKE * max(gates.shape[1:]) ** 0.5
-        weight.sub_(orthogonalised(gates).reshape(weight.shape), alpha=rate * length)
+        directions = self._orthogonalised(gates).reshape(weight.shape)
+        weight.sub_(directions, alpha=rate * length)
+
+    def _orthogonalised(self, gates: Tensor) -> Tensor:
+        if self._compiled and gates.device.type == "cpu" and native.library() is not None:
+            return orthogonalised_by_native(gates, self._threads)
+        return orthogonalised(gates)
 
 
 def orthogonalised(matrices: Tensor) -> Tensor:
@@ -83,14 +98,39 @@ def orthogonalised(matrices: Tensor) -> Tensor:
     Args:
         matrices: (matrix, row, column)
     """
-    tall = matrices.shape[1] > matrices.shape[2]
-    x = matrices.mT if tall else matrices
-    x = x / (torch.linalg.matrix_norm(x, keepdim=True) + TINY)
+    x, tall = _wide(matrices)
     a, b, c = QUINTIC
     for _ in range(ROUNDS):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x.mT if tall else x
+
+
+def orthogonalised_by_native(matrices: Tensor, threads: int) -> Tensor:
+    """As `orthogonalised`, on a CPU, the matrices shared out among threads."""
+    x, tall = _wide(matrices)
+    _, rows, columns = x.shape
+    height, width = native.padded(rows), native.padded(columns)
+    padded = x.new_zeros(len(x), height, width)
+    padded[:, :rows, :columns] = x
+    quintic = torch.tensor(QUINTIC)
+
+    def run(part: slice) -> None:
+        room = torch.empty(2 * height * height + height * width + width * native.padded(1))
+        some = padded[part]
+        native.call("orthogonalise", len(some), height, width, ROUNDS, quintic, some, room)
+
+    wanted = threads if height * width >= WORTH_A_THREAD else 1
+    native.shared_out(run, native.parts(len(x), wanted))
+    x = padded[:, :rows, :columns]
+    return x.mT if tall else x
+
+
+def _wide(matrices: Tensor) -> tuple[Tensor, bool]:
+    """Matrices of length one with no more rows than columns, and whether they were turned."""
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if tall else matrices
+    return x / (torch.linalg.matrix_norm(x, keepdim=True) + TINY), tall
 
 
 def _step_adam(weight: Tensor, grad: Tensor, state: dict[str, Any], rate: float) -> None:

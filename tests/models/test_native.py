@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from study.models import RunoffModel, native
+from study import native
+from study.models import RunoffModel
 from study.models import recurrence as module
 
 from .test_models import DYNAMIC, KINDS, every_kind, make_model, seeded
@@ -96,6 +97,25 @@ def test_a_window_does_not_depend_on_its_neighbours(gates: int) -> None:
         assert torch.equal(hidden(number), hidden(16)[:, :number])
 
 
+@every_kind
+@pytest.mark.parametrize("threads", [2, 3, 8])
+def test_threads_share_the_windows(kind: str, threads: int) -> None:
+    """Outputs are the same to the bit; gradients are added up in another order."""
+    model, (dynamic, static) = make_model(kind, hidden_size=21).train(), series(kind, basins=7)
+
+    def step(threads: int) -> list[Tensor]:
+        model.threads = threads
+        y, _ = model(dynamic, static, warmup=WARMUP)
+        return [y.detach(), *torch.autograd.grad(y.square().mean(), list(model.parameters()))]
+
+    model.kernel = "auto"
+    alone, shared, again = step(1), step(threads), step(threads)
+    assert torch.equal(alone[0], shared[0])
+    for a, b, c in zip(alone, shared, again, strict=True):
+        torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-6)
+        assert torch.equal(b, c)
+
+
 def test_weights_that_are_not_finite_are_not_hidden() -> None:
     """A trial that diverges must be seen to diverge."""
     model, (dynamic, static) = make_model("lstm"), series("lstm", basins=3)
@@ -127,7 +147,8 @@ def test_room_is_bounded() -> None:
 
 WITHOUT = """
 import torch
-from study.models import native, build
+from study import native
+from study.models import build
 assert native.library() is None
 model = build("lstm", num_dynamic=2, num_static=0, hidden_size=4, dropout=0.0, forget_bias=3.0,
               recurrent_init="orthogonal", generator=torch.Generator().manual_seed(1))

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from study.training.muon import Muon, orthogonalised
+from study import native
+from study.training.muon import Muon, orthogonalised, orthogonalised_by_native
 
 
 def seeded(*shape: int) -> Tensor:
@@ -65,3 +66,15 @@ def test_what_is_no_gate_takes_adams_steps() -> None:
             muon.step()
             adam.step()
         torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("shape", [(4, 64, 64), (4, 64, 32), (3, 21, 5), (1, 3, 40), (4, 130, 130)])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_compiled_directions_are_those_of_torch(shape: tuple[int, ...], threads: int) -> None:
+    """Also of sizes that fill no vector; and threads change no bit."""
+    if native.library() is None:
+        pytest.skip("there is no C compiler on this machine")
+    matrices = seeded(*shape)
+    found = orthogonalised_by_native(matrices, threads)
+    torch.testing.assert_close(found, orthogonalised(matrices), rtol=1e-4, atol=1e-5)
+    assert torch.equal(found, orthogonalised_by_native(matrices, 1))

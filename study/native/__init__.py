@@ -1,9 +1,10 @@
-"""The recurrence in C: built with the machine's own compiler at first use, kept for later ones.
+"""Inner loops in C: built with the machine's own compiler at first use, kept for later ones.
 
 `torch.nn.LSTM` on a processor repeats the attributes on every day, computes a gradient by the
 inputs that nobody asked for, and reaches a third of the processor's arithmetic at the hidden and
-batch sizes of hydrology. `recurrence.c` does neither and is two to three times as fast. Where there
-is no C compiler, models compute with torch.
+batch sizes of hydrology. `recurrence.c` does neither and is two to three times as fast;
+`orthogonal.c` is what the optimiser Muon spends its time with. Where there is no C compiler, torch
+computes both.
 """
 
 from __future__ import annotations
@@ -15,13 +16,22 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-SOURCE = Path(__file__).with_name("recurrence.c")
+T = TypeVar("T")
+Result = TypeVar("Result")
+
+FOLDER = Path(__file__).parent
+SOURCES = tuple(sorted(FOLDER.glob("*.c")))
 FLAGS = ("-std=gnu11", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno",
          "-fno-trapping-math", "-shared", "-fPIC")  # fmt: skip
 """Products and sums are contracted to one rounding; no option that reorders a sum is among them."""
@@ -29,11 +39,11 @@ FLAGS = ("-std=gnu11", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The compiled recurrence; None where it cannot be built."""
+    """The compiled functions; None where they cannot be built."""
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
     if compiler is None or platform.system() == "Windows":
         return None
-    path = _folder() / f"recurrence-{_fingerprint(compiler)}.so"
+    path = _folder() / f"native-{_fingerprint(compiler)}.so"
     try:
         if not path.exists():
             _build(compiler, path)
@@ -56,7 +66,8 @@ def _fingerprint(compiler: str) -> str:
         features = next(lines, "")
     except OSError:
         features = platform.processor()
-    facts = (SOURCE.read_text(), compiler, *FLAGS, platform.machine(), features)
+    texts = (path.read_text() for path in (*SOURCES, *sorted(FOLDER.glob("*.h"))))
+    facts = (*texts, compiler, *FLAGS, platform.machine(), features)
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
 
 
@@ -64,7 +75,7 @@ def _build(compiler: str, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         aside = Path(folder) / path.name
-        subprocess.run([*compiler.split(), *FLAGS, SOURCE, "-o", aside],
+        subprocess.run([*compiler.split(), *FLAGS, *SOURCES, "-o", aside],
                        check=True, capture_output=True)  # fmt: skip
         aside.replace(path)  # whole or not at all, whoever else is building
 
@@ -84,7 +95,39 @@ def call(function: str, *arguments: int | Tensor | None) -> None:
 
 
 def padded(hidden_size: int) -> int:
-    """Hidden units that the library computes, some of which may be no one's."""
+    """Rows or columns that the library computes, some of which may be no one's."""
     found = library()
     assert found is not None
     return int(found.padded(hidden_size))
+
+
+def widened(values: Tensor, width: int) -> Tensor:
+    """Values with zeros for the columns that are no one's."""
+    missing = width - values.shape[-1]
+    return (pad(values, (0, missing)) if missing else values).contiguous()
+
+
+def parts(length: int, threads: int) -> list[slice]:
+    """So many parts of nearly the same length; fewer, if the length is less."""
+    number = max(1, min(threads, length))
+    return [slice(a, b) for a, b in pairwise(length * i // number for i in range(number + 1))]
+
+
+def shared_out(function: Callable[[T], Result], tasks: Sequence[T]) -> list[Result]:
+    """Results of all tasks, the last one done in this thread and the others beside it.
+
+    Compiled functions let other threads run; the less a task does in Python, the better.
+    """
+    waiting = [_workers(len(tasks)).submit(function, task) for task in tasks[:-1]]
+    last = function(tasks[-1])
+    return [*(worker.result() for worker in waiting), last]
+
+
+@cache
+def _workers(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, initializer=_prepare_worker)
+
+
+def _prepare_worker() -> None:
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)  # as the thread that trains, see `study.training.threads`

@@ -1,0 +1,85 @@
+/* Vectors of the processor at hand, and sums of products that keep its arithmetic busy.
+ *
+ * A vector holds LANES numbers. Every sum runs over its terms in the order of their index, whatever
+ * the width of the vectors and the number of rows. Arrays are float32, rows without gaps.
+ */
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__AVX512F__)
+#define LANES 16
+#define ROWS 6
+#elif defined(__AVX2__)
+#define LANES 8
+#define ROWS 3
+#else
+#define LANES 4
+#define ROWS 3
+#endif
+#define BLOCK (2 * LANES)
+
+typedef float vec __attribute__((vector_size(4 * LANES)));
+typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE vec load(const float *p) { vec v; memcpy(&v, p, sizeof v); return v; }
+INLINE void store(float *p, vec v) { memcpy(p, &v, sizeof v); }
+INLINE vec all(float x) { return x - (vec){0}; }
+INLINE vec choose(ivec mask, vec yes, vec no) { return (vec)((mask & (ivec)yes) | (~mask & (ivec)no)); }
+
+/* Keeps v in a register, where compilers would rather load it anew for each product it is part of:
+ * as many loads as products are more than these processors do. */
+#if defined(__AVX512F__)
+#define HELD(v) __asm__("" : "+v"(v))
+#elif defined(__x86_64__)
+#define HELD(v) __asm__("" : "+x"(v))
+#else
+#define HELD(v)
+#endif
+
+/* Rounded up to whole blocks. */
+int64_t padded(int64_t size);
+
+/* A sum of `terms` products for each of `rows` rows and BLOCK columns:
+ *
+ *     out[r * out_by + ...] (+)= sum over k of values[r * by_row + k * by_term] * vectors[k * vectors_by + ...]
+ */
+struct product {
+    int64_t terms, by_row, by_term, vectors_by, out_by;
+    int adds;
+};
+
+INLINE void product_tile(const struct product *p, const float *values, const float *vectors, float *out,
+                         const int rows) {
+    vec sum[2 * ROWS][2];
+    for (int r = 0; r < rows; r++)
+        for (int half = 0; half < 2; half++)
+            sum[r][half] = p->adds ? load(out + r * p->out_by + half * LANES) : all(0.0f);
+    for (int64_t k = 0; k < p->terms; k++, vectors += p->vectors_by, values += p->by_term) {
+        vec first = load(vectors), second = load(vectors + LANES);
+        HELD(first);
+        HELD(second);
+        for (int r = 0; r < rows; r++) {
+            const float value = values[r * p->by_row];
+            sum[r][0] += first * value;
+            sum[r][1] += second * value;
+        }
+    }
+    for (int r = 0; r < rows; r++)
+        for (int half = 0; half < 2; half++) store(out + r * p->out_by + half * LANES, sum[r][half]);
+}
+
+/* All rows of BLOCK columns. Fewer than four rows at once leave the processor waiting for sums. */
+INLINE void product_rows(struct product p, int64_t rows, const float *values, const float *vectors, float *out) {
+    int64_t r = 0;
+#define TILES(size) \
+    for (; r + size <= rows; r += size) product_tile(&p, values + r * p.by_row, vectors, out + r * p.out_by, size);
+    TILES(2 * ROWS)
+#if ROWS > 4
+    TILES(8)
+#endif
+    TILES(4)
+    TILES(2)
+    TILES(1)
+#undef TILES
+}
