@@ -236,6 +236,21 @@ def test_levels_of_shyft_are_arms_with_inputs_and_a_baseline() -> None:
 
 
 @pytest.mark.parametrize(
+    ("training", "says"),
+    [
+        ({"warmup": 10, "window_warmup": 11}, "needs `window_warmup <= warmup`"),
+        ({"warmup": 10, "gradient_warmup": 11}, "needs `gradient_warmup <= window_warmup`"),
+        ({"warmup": 10, "window_warmup": 5, "gradient_warmup": 6}, "window_warmup=5"),
+    ],
+)
+def test_days_before_the_first_scored_one_fit_in_each_other(
+    training: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(SpecError, match=says):
+        small_spec(**{f"training__{name}": value for name, value in training.items()})
+
+
+@pytest.mark.parametrize(
     ("data", "says"),
     [
         ({"held_out": [1013500]}, "quotes"),

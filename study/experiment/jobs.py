@@ -80,7 +80,7 @@ def training_seed(spec: StudySpec, key: JobKey) -> int:
     return derive("training", spec.search.seed, *key)
 
 
-LATER_FIELDS = ("output", "discharge_scale")
+LATER_FIELDS = ("output", "discharge_scale", "gradient_warmup")
 """Of `TrainingSpec`, that came when there were studies already: while they have their defaults they
 are no part of an identity, so that those studies go on."""
 

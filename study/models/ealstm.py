@@ -135,5 +135,5 @@ class EALSTM(RunoffModel):
             input_gate_BH=torch.sigmoid(static_BS @ self.weight_s.T + self.bias_s),
             state=state,
             warmup=warmup,
-            threads=self.threads,
+            threads=self.threads if self.training else 1,
         )

@@ -79,5 +79,5 @@ class LSTM(RunoffModel):
             input_gate_BH=None,
             state=state,
             warmup=warmup,
-            threads=self.threads,
+            threads=self.threads if self.training else 1,
         )

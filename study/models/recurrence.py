@@ -75,8 +75,8 @@ def recurrence(
         input_gate_BH: The EA-LSTM's input gate, after its activation.
         state: Hidden and cell values before the first day; zeros when absent. They get no gradient.
         warmup: Days whose hidden values nobody asks for.
-        threads: Share out the windows where gradients are wanted. They change no output; gradients
-            by the weights are added up in their order.
+        threads: Share out the windows. They change no output; gradients by the weights are added up
+            in their order.
     """
     size = weight_h.shape[1]
     if state is None:
@@ -110,7 +110,7 @@ class _Recurrence(torch.autograd.Function):
             return _forward(x[:, part].contiguous(), weight_x, weight_h, bias[part], gate, h0[part],
                             c0[part], warmup=warmup, kept=kept)  # fmt: skip
 
-        found = native.shared_out(run, native.parts(x.shape[1], threads if kept else 1))
+        found = native.shared_out(run, native.parts(x.shape[1], threads))
         ctx.parts = [part for part, *_ in found]
         hidden, h_last, c_last = (
             torch.cat(of_parts, dim=-2) if len(of_parts) > 1 else of_parts[0]

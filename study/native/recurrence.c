@@ -13,20 +13,20 @@
 #define STEPS 64 /* windows' days whose outer products are added up at once, while they are in the cache */
 
 /* tanh of `count` vectors side by side, so that one does not wait for another, within 6 units of the
- * last place: x P(x^2) / Q(x^2), fitted to tanh(x)/x for the least relative error on [0, 8.3]. Beyond,
- * in single precision, it is 1. */
+ * last place: x P(x^2) / Q(x^2), fitted to tanh(x)/x for the least relative error on [0, 8], and taken
+ * for constant beyond; never more than 1. */
 INLINE void hyperbolic_tangents(vec *x, const int count) {
     vec p[ROWS], q[ROWS];
-    for (int r = 0; r < count; r++) x[r] = choose(x[r] < all(-8.3f), all(-8.3f), x[r]);
-    for (int r = 0; r < count; r++) x[r] = choose(x[r] > all(8.3f), all(8.3f), x[r]);
+    for (int r = 0; r < count; r++) x[r] = choose(x[r] < all(-8.0f), all(-8.0f), x[r]);
+    for (int r = 0; r < count; r++) x[r] = choose(x[r] > all(8.0f), all(8.0f), x[r]);
     for (int r = 0; r < count; r++) {
         const vec square = x[r] * x[r];
-        p[r] = square * 1.464825052e-8f + 2.150848883e-5f;
-        q[r] = square * 8.295104773e-7f + 3.373949747e-4f;
-        p[r] = p[r] * square + 3.549168703e-3f;
-        q[r] = q[r] * square + 2.607994798e-2f;
-        p[r] = p[r] * square + 1.342587009e-1f;
-        q[r] = q[r] * square + 4.675919492e-1f;
+        p[r] = square * 1.523045550e-8f + 2.189468778e-5f;
+        q[r] = square * 8.522461640e-7f + 3.411294536e-4f;
+        p[r] = p[r] * square + 3.571599544e-3f;
+        q[r] = q[r] * square + 2.616444867e-2f;
+        p[r] = p[r] * square + 1.344449925e-1f;
+        q[r] = q[r] * square + 4.677782657e-1f;
         p[r] = p[r] * square + 1.0f;
         q[r] = q[r] * square + 1.0f;
     }

@@ -27,8 +27,8 @@ INLINE void store(float *p, vec v) { memcpy(p, &v, sizeof v); }
 INLINE vec all(float x) { return x - (vec){0}; }
 INLINE vec choose(ivec mask, vec yes, vec no) { return (vec)((mask & (ivec)yes) | (~mask & (ivec)no)); }
 
-/* Keeps v in a register, where compilers would rather load it anew for each product it is part of:
- * as many loads as products are more than these processors do. */
+/* Keeps v in a register. Compilers would rather load it anew for each product that it is part of, but
+ * a processor loads fewer vectors at a time than it multiplies. */
 #if defined(__AVX512F__)
 #define HELD(v) __asm__("" : "+v"(v))
 #elif defined(__x86_64__)

@@ -178,8 +178,18 @@ class Trainer:
 
     def _batch_loss(self, windows: Windows, dropout: torch.Generator) -> Tensor:
         dynamic, static, target, weight = self._gather(windows)
+        carried, state = self.config.carried_days, None
+        if carried:
+            with torch.no_grad():
+                _, state = self.model(
+                    dynamic[:, :carried], static, warmup=carried, dropout_mask_generator=dropout
+                )
         y, _ = self.model(
-            dynamic, static, warmup=self.config.window_days, dropout_mask_generator=dropout
+            dynamic[:, carried:],
+            static,
+            warmup=self.config.window_days - carried,
+            state=state,
+            dropout_mask_generator=dropout,
         )
         errors, targets = self._loss.sums(self._discharge(y, windows), target, weight)
         return errors / targets

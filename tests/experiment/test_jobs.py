@@ -32,6 +32,7 @@ def test_identity_is_the_same_for_ever() -> None:
         {"config": CONFIG.model_copy(update={"epochs": 5})},
         {"config": CONFIG.model_copy(update={"output": "sinh"})},
         {"config": CONFIG.model_copy(update={"discharge_scale": "basin"})},
+        {"config": CONFIG.model_copy(update={"gradient_warmup": 0})},
         {"spec": small_spec(search__seed=2)},
         {"spec": small_spec(name="another")},
     ],

@@ -78,6 +78,23 @@ def test_a_run_goes_on_from_its_state(kind: str) -> None:
     both(model, states)
 
 
+def test_activations_are_near_the_exact_ones() -> None:
+    """Read off the cells of one unit and one day, whose other gate is wide open."""
+    x = torch.cat([torch.linspace(-30, 30, 20_001), torch.logspace(-8, 0, 1_000)])
+    open_, shut = torch.full_like(x, 30.0), torch.full_like(x, -30.0)
+
+    def cells(input_gate: Tensor, candidate: Tensor) -> Tensor:
+        bias = torch.stack([input_gate, shut, candidate, open_], dim=1)
+        nothing = torch.zeros(1, len(x), 1), torch.zeros(4, 1), torch.zeros(4, 1)
+        state = module.recurrence(*nothing, bias, input_gate_BH=None, state=None, warmup=0)[1]
+        return state[1][:, 0].double()
+
+    exact = x.double()
+    torch.testing.assert_close(cells(open_, x), exact.tanh(), rtol=1e-6, atol=0)
+    torch.testing.assert_close(cells(x, open_), exact.sigmoid(), rtol=0, atol=3e-7)
+    assert cells(open_, open_).abs().max() <= 1, "a gate must not amplify"
+
+
 @pytest.mark.parametrize("gates", [3, 4])
 def test_a_window_does_not_depend_on_its_neighbours(gates: int) -> None:
     """To the bit: so threads may share a batch, and a basin may be simulated alone."""

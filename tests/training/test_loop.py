@@ -164,6 +164,27 @@ def test_validation_targets_do_not_matter() -> None:
     assert checkpoint.dump(trained(DeviceData(arrays))) == before
 
 
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("kernel", ["auto", "torch"])
+def test_a_gradient_ends_where_it_is_told_to(data: DeviceData, model: str, kernel: str) -> None:
+    """The warm-up fills the memory all the same; where the gradient may see all of it, nothing is
+    other than before."""
+
+    def step(**changes: Any) -> tuple[float, list[torch.Tensor]]:
+        config = small_config(batch_size=1000, dropout=0.0, **changes)
+        trainer = Trainer(data, model=model, inputs=INPUTS, config=config, seed=1, kernel=kernel)
+        loss = trainer.run_epoch()
+        return loss, [p.grad for p in trainer.model.parameters() if p.grad is not None]
+
+    warmup = small_config().window_days
+    whole, gradients = step()
+    for days in (0, warmup // 2, warmup):
+        loss, found = step(gradient_warmup=days)
+        assert loss == pytest.approx(whole, rel=1e-6)
+        alike = [torch.allclose(a, b, rtol=1e-4) for a, b in zip(found, gradients, strict=True)]
+        assert all(alike) == (days == warmup), f"{days} days of {warmup}"
+
+
 def test_gradients_are_clipped(data: DeviceData, monkeypatch: pytest.MonkeyPatch) -> None:
     norms: list[float] = []
     trainer = make(data, small_config(clip_norm=0.01))
@@ -191,6 +212,7 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "epochs": ({}, {"epochs": 8}),  # stretches the schedule
     "warmup": ({}, {"warmup": 9}),
     "window_warmup": ({}, {"window_warmup": 5}),
+    "gradient_warmup": ({}, {"gradient_warmup": 5}),
     "targets_per_window": ({}, {"targets_per_window": 29}),
     "batch_size": ({}, {"batch_size": 5}),
     "hidden_size": ({}, {"hidden_size": 5}),
