@@ -91,7 +91,7 @@ def test_activations_are_near_the_exact_ones() -> None:
 
     exact = x.double()
     torch.testing.assert_close(cells(open_, x), exact.tanh(), rtol=1e-6, atol=0)
-    torch.testing.assert_close(cells(x, open_), exact.sigmoid(), rtol=0, atol=3e-7)
+    torch.testing.assert_close(cells(x, open_), exact.sigmoid(), rtol=0, atol=5e-7)
     assert cells(open_, open_).abs().max() <= 1, "a gate must not amplify"
 
 
