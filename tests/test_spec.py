@@ -251,6 +251,20 @@ def test_days_before_the_first_scored_one_fit_in_each_other(
 
 
 @pytest.mark.parametrize(
+    "change",
+    [
+        {"training__window_warmup": 5, "search__space": {"gradient_warmup": [3, 8]}},
+        {"training__gradient_warmup": 8, "search__space": {"window_warmup": [5, 10]}},
+        {"training__gradient_warmup": 8, "factors": {"window_warmup": ["5", "10"]}},
+        {"search__space": {"gradient_warmup": {"low": 0, "high": 11}}, "training__warmup": 10},
+    ],
+)
+def test_gradients_end_within_every_warmup(change: dict[str, Any]) -> None:
+    with pytest.raises(SpecError, match="gradient_warmup"):
+        small_spec(**{"training__warmup": 10} | change)
+
+
+@pytest.mark.parametrize(
     ("data", "says"),
     [
         ({"held_out": [1013500]}, "quotes"),

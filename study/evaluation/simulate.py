@@ -8,9 +8,9 @@ from torch import Tensor
 
 from study.data.features import Inputs
 from study.models import RunoffModel
+from study.native.threads import pool
 from study.spec import TrainingSpec
 from study.training.loop import DeviceData
-from study.training.threads import pool
 
 GROUP = 64
 """Basins that a CPU simulates at a time: hidden values of one chunk stay in its cache."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from study import native
+from study.native.threads import equal_parts, shared_out
 
 State: TypeAlias = tuple[Tensor, Tensor]
 """Hidden and cell values after the last day seen, [B, H] each."""
@@ -23,7 +24,7 @@ class _Room:
     """Memory that a training step leaves to the next one.
 
     Asked for anew each time, tens of megabytes come from the system page by page, which takes
-    as long as computing what they hold. Threads share it: taking and giving are single steps.
+    as long as computing what they hold. Threads share it; at worst, some of it is lost.
     """
 
     def __init__(self) -> None:
@@ -82,8 +83,10 @@ def recurrence(
     if state is None:
         zeros = dynamic_TBD.new_zeros(dynamic_TBD.shape[1], size)
         state = (zeros, zeros)
+    wanted = [t for t in (weight_x, weight_h, bias, input_gate_BH) if t is not None]
+    kept = torch.is_grad_enabled() and any(t.requires_grad for t in wanted)
     hidden, h, c = _Recurrence.apply(  # type: ignore[no-untyped-call]
-        dynamic_TBD, weight_x, weight_h, bias, input_gate_BH, *state, warmup, threads
+        dynamic_TBD, weight_x, weight_h, bias, input_gate_BH, *state, warmup, threads, kept
     )
     return hidden, (h, c)
 
@@ -101,16 +104,17 @@ class _Recurrence(torch.autograd.Function):
         c0: Tensor,
         warmup: int,
         threads: int,
+        kept: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         weight_x, weight_h = weight_x.contiguous(), weight_h.contiguous()
-        kept = any(ctx.needs_input_grad)
 
         def run(part: slice) -> tuple[_Part | None, Tensor, Tensor, Tensor]:
             gate = None if input_gate is None else input_gate[part]
             return _forward(x[:, part].contiguous(), weight_x, weight_h, bias[part], gate, h0[part],
                             c0[part], warmup=warmup, kept=kept)  # fmt: skip
 
-        found = native.shared_out(run, native.parts(x.shape[1], threads))
+        found = shared_out(run, equal_parts(x.shape[1], threads))
+        ctx.save_for_backward(weight_h)
         ctx.parts = [part for part, *_ in found]
         hidden, h_last, c_last = (
             torch.cat(of_parts, dim=-2) if len(of_parts) > 1 else of_parts[0]
@@ -122,12 +126,14 @@ class _Recurrence(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dhidden: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        parts = ctx.parts
-        del ctx.parts  # their memory goes to the next step
-        shares = torch.split(dhidden, [part.batch for part in parts], dim=1)
-        found = native.shared_out(
-            lambda one: _backward(*one), list(zip(parts, shares, strict=True))
-        )
+        (weight_h,) = ctx.saved_tensors
+        kept, ctx.parts = ctx.parts, None
+        if kept is None:
+            raise RuntimeError("a gradient by the recurrence can be computed once: it takes over "
+                               "the memory of what it is computed from")  # fmt: skip
+        shares = torch.split(dhidden, [part.batch for part in kept], dim=1)
+        tasks = list(zip(kept, shares, strict=True))
+        found = shared_out(lambda task: _backward(*task, weight_h), tasks)
         dweight_x, dweight_h, dbias, dgate = zip(*found, strict=True)
         return (
             None,
@@ -135,7 +141,7 @@ class _Recurrence(torch.autograd.Function):
             sum(dweight_h[1:], dweight_h[0]),
             torch.cat(dbias),
             None if dgate[0] is None else torch.cat(dgate),
-            *(None, None, None, None),
+            *(None, None, None, None, None),
         )
 
 
@@ -144,7 +150,6 @@ class _Part:
     """What the gradient needs of some windows of a batch; T days and a state before the first."""
 
     x: Tensor
-    weight_h: Tensor
     gate: Tensor | None
     h: Tensor
     c: Tensor
@@ -187,20 +192,22 @@ def _forward(
     if gates is None:
         _room.give(c)
         return None, hidden, h_last, last
-    part = _Part(x=x, weight_h=weight_h, gate=gate, h=h, c=c, gates=gates, warmup=warmup)
+    part = _Part(x=x, gate=gate, h=h, c=c, gates=gates, warmup=warmup)
     return part, hidden, h_last, last
 
 
-def _backward(part: _Part, dhidden: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+def _backward(
+    part: _Part, dhidden: Tensor, weight_h: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """Gradients by weight_x, weight_h, bias and input gate, of `_forward`'s shapes."""
-    (days, batch, inputs), size = part.x.shape, part.weight_h.shape[1]
+    (days, batch, inputs), size = part.x.shape, weight_h.shape[1]
     num_gates, width = part.gates.shape[2:]
     packed = _room.take(width * num_gates * width)
     dweight_x, dweight_h = (torch.empty(n, num_gates, width) for n in (inputs, width))
     dbias = torch.empty(batch, num_gates, width)
     dgate, dh, dc = (torch.empty(batch, width) for _ in range(3))
     dhidden = native.widened(dhidden, width)
-    native.call("backward", days, part.warmup, batch, inputs, size, num_gates, part.weight_h,
+    native.call("backward", days, part.warmup, batch, inputs, size, num_gates, weight_h,
                 part.x, dhidden, part.h, part.c, part.gate, packed, part.gates,
                 dweight_x, dweight_h, dbias, dgate, dh, dc)  # fmt: skip
     _room.give(packed, part.h, part.c, part.gates)

@@ -16,19 +16,12 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
-
-T = TypeVar("T")
-Result = TypeVar("Result")
 
 FOLDER = Path(__file__).parent
 SOURCES = tuple(sorted(FOLDER.glob("*.c")))
@@ -43,8 +36,8 @@ def library() -> ctypes.CDLL | None:
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
     if compiler is None or platform.system() == "Windows":
         return None
-    path = _folder() / f"native-{_fingerprint(compiler)}.so"
     try:
+        path = _folder() / f"native-{_fingerprint(compiler)}.so"
         if not path.exists():
             _build(compiler, path)
         found = ctypes.CDLL(str(path))
@@ -67,8 +60,13 @@ def _fingerprint(compiler: str) -> str:
     except OSError:
         features = platform.processor()
     texts = (path.read_text() for path in (*SOURCES, *sorted(FOLDER.glob("*.h"))))
-    facts = (*texts, compiler, *FLAGS, platform.machine(), features)
+    facts = (*texts, compiler, _version(compiler), *FLAGS, platform.machine(), features)
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
+
+
+def _version(compiler: str) -> str:
+    done = subprocess.run([*compiler.split(), "--version"], capture_output=True, check=False)
+    return done.stdout.decode(errors="replace").partition("\n")[0]
 
 
 def _build(compiler: str, path: Path) -> None:
@@ -87,7 +85,8 @@ def call(function: str, *arguments: int | Tensor | None) -> None:
     converted: list[ctypes.c_void_p | ctypes.c_int64 | None] = []
     for argument in arguments:
         if isinstance(argument, Tensor):
-            assert argument.dtype == torch.float32 and argument.is_contiguous()
+            if argument.dtype != torch.float32 or not argument.is_contiguous():
+                raise TypeError(f"{function} takes float32 without gaps, but got {argument.dtype}")
             converted.append(ctypes.c_void_p(argument.data_ptr()))
         else:
             converted.append(None if argument is None else ctypes.c_int64(argument))
@@ -105,29 +104,3 @@ def widened(values: Tensor, width: int) -> Tensor:
     """Values with zeros for the columns that are no one's."""
     missing = width - values.shape[-1]
     return (pad(values, (0, missing)) if missing else values).contiguous()
-
-
-def parts(length: int, threads: int) -> list[slice]:
-    """So many parts of nearly the same length; fewer, if the length is less."""
-    number = max(1, min(threads, length))
-    return [slice(a, b) for a, b in pairwise(length * i // number for i in range(number + 1))]
-
-
-def shared_out(function: Callable[[T], Result], tasks: Sequence[T]) -> list[Result]:
-    """Results of all tasks, the last one done in this thread and the others beside it.
-
-    Compiled functions let other threads run; the less a task does in Python, the better.
-    """
-    waiting = [_workers(len(tasks)).submit(function, task) for task in tasks[:-1]]
-    last = function(tasks[-1])
-    return [*(worker.result() for worker in waiting), last]
-
-
-@cache
-def _workers(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, initializer=_prepare_worker)
-
-
-def _prepare_worker() -> None:
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)  # as the thread that trains, see `study.training.threads`

@@ -12,21 +12,23 @@
 
 #define STEPS 64 /* windows' days whose outer products are added up at once, while they are in the cache */
 
-/* tanh of `count` vectors side by side, so that one does not wait for another, within 6 units of the
- * last place: x P(x^2) / Q(x^2), fitted to tanh(x)/x for the least relative error on [0, 8], and taken
- * for constant beyond; never more than 1. */
+#define BORDER 8.011758f /* at which the quotient below is first 1, with products rounded before a sum or not */
+
+/* tanh of `count` vectors side by side, so that one does not wait for another, within 7 units of the
+ * last place: x P(x^2) / Q(x^2), fitted to tanh(x)/x for the least relative error on [0, 8.2]. Beyond
+ * the border it is 1, so that gates are shut and open to the end. */
 INLINE void hyperbolic_tangents(vec *x, const int count) {
     vec p[ROWS], q[ROWS];
-    for (int r = 0; r < count; r++) x[r] = choose(x[r] < all(-8.0f), all(-8.0f), x[r]);
-    for (int r = 0; r < count; r++) x[r] = choose(x[r] > all(8.0f), all(8.0f), x[r]);
+    for (int r = 0; r < count; r++) x[r] = choose(x[r] < all(-BORDER), all(-BORDER), x[r]);
+    for (int r = 0; r < count; r++) x[r] = choose(x[r] > all(BORDER), all(BORDER), x[r]);
     for (int r = 0; r < count; r++) {
         const vec square = x[r] * x[r];
-        p[r] = square * 1.523045550e-8f + 2.189468778e-5f;
-        q[r] = square * 8.522461640e-7f + 3.411294536e-4f;
-        p[r] = p[r] * square + 3.571599544e-3f;
-        q[r] = q[r] * square + 2.616444867e-2f;
-        p[r] = p[r] * square + 1.344449925e-1f;
-        q[r] = q[r] * square + 4.677782657e-1f;
+        p[r] = square * 1.484050679e-8f + 2.163723731e-5f;
+        q[r] = square * 8.370582913e-7f + 3.386437348e-4f;
+        p[r] = p[r] * square + 3.556684009e-3f;
+        q[r] = q[r] * square + 2.610828969e-2f;
+        p[r] = p[r] * square + 1.343212098e-1f;
+        q[r] = q[r] * square + 4.676544672e-1f;
         p[r] = p[r] * square + 1.0f;
         q[r] = q[r] * square + 1.0f;
     }

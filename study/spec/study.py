@@ -200,6 +200,7 @@ class StudySpec(SpecModel):
         self._check_arms()
         self._check_split()
         self._check_scale()
+        self._check_warmups()
         return self
 
     def _check_condition(self, name: str, choice: Conditional) -> None:
@@ -247,14 +248,30 @@ class StudySpec(SpecModel):
             )
 
     def _check_scale(self) -> None:
-        name = "discharge_scale"
-        asked = {self.training.discharge_scale, *self.factors.get(name, ())}
-        asked |= set(_ends(self.search.space[name])) if name in self.search.space else set()
-        if "basin" in asked and self.data.held_out:
+        if "basin" in self._values("discharge_scale") and self.data.held_out:
             raise ValueError(
-                f"{name}: basin takes the spread of each basin's training discharge, and those of "
-                f"data.held_out have none; set {name}: common"
+                "discharge_scale: basin takes the spread of each basin's training discharge, and "
+                "those of data.held_out have none; set discharge_scale: common"
             )
+
+    def _check_warmups(self) -> None:
+        gradients = [int(days) for days in self._values("gradient_warmup") if days is not None]
+        windows = [
+            self.training.warmup if days is None else int(days)
+            for days in self._values("window_warmup")
+        ]
+        if gradients and max(gradients) > min(windows):
+            raise ValueError(
+                f"gradient_warmup may be {max(gradients)} where window_warmup is {min(windows)}; "
+                f"every gradient_warmup must be at most the least window_warmup"
+            )
+
+    def _values(self, name: str) -> set[Any]:
+        """What a field of `training` may be in some job."""
+        if name in self.factors:
+            return set(self.factors[name])
+        found = {getattr(self.training, name)}
+        return found | set(_ends(self.search.space[name]) if name in self.search.space else ())
 
     def _has_arms(self, contrast: ContrastSpec, arms: list[dict[str, str]]) -> bool:
         a, b = contrast.a, contrast.b

@@ -233,8 +233,8 @@ class ResourcesSpec(SpecModel):
     gpus: float = Field(0, ge=0, le=1)
     """Of one GPU: 0.25 lets four trials share each."""
     threads: int = Field(1, ge=1)
-    """Threads of one trial. Two share every batch, and are nearly twice as fast as one; two trials
-    of one thread each are faster still together. The number changes the last bits."""
+    """Threads of one trial. On a CPU, with the kernel below, they share every batch; two trials of
+    one thread each are faster together. The number changes the last bits."""
     kernel: Literal["auto", "torch"] = "auto"
     """What computes recurrences on a CPU. `auto`: the machine's C compiler builds one that is two
     to three times as fast as torch's; without a compiler, torch's. They differ in the last bits."""

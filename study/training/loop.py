@@ -14,12 +14,12 @@ from study.data.arrays import StudyArrays
 from study.data.features import Inputs
 from study.data.windows import Windows, draw_windows
 from study.errors import TrialError
+from study.native.threads import subnormals_are_zero
 from study.seeding import derive, generator
 from study.spec import TrainingSpec
 from study.training.loss import LOSSES
 from study.training.muon import Muon
 from study.training.schedule import learning_rate
-from study.training.threads import subnormals_are_zero
 
 
 class DeviceData:
@@ -80,8 +80,8 @@ class Trainer:
     """One training job. The same arguments give the same weights, bit for bit on one kind of CPU.
 
     With `threads`, the windows of every batch are shared out among as many in the recurrence of
-    `study.native`, and their gradients are added up in order: the last bits of a network
-    depend on how many there are.
+    `study.native`, and their gradients are added up in order: the last bits of a network depend on
+    how many there are. Where torch computes the recurrence, they change nothing.
 
     All randomness is drawn from streams named by (seed, purpose, epoch): a job restored after any
     epoch goes on exactly as if it had never stopped.
@@ -163,17 +163,17 @@ class Trainer:
     def _update(self, batch: Windows, rate: float, dropout: torch.Generator) -> Tensor:
         """One optimiser step; returns its loss."""
         parameters = list(self.model.parameters())
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
         with subnormals_are_zero():
             loss = self._batch_loss(batch, dropout)
             gradients = torch.autograd.grad(loss, parameters)
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            # A tensor of its own, as torch may hand out one for two parameters; and in memory as
-            # the parameter is, which fused optimisers take for granted.
-            parameter.grad = gradient.clone(memory_format=torch.contiguous_format)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        torch.nn.utils.clip_grad_norm_(parameters, self.config.clip_norm)
-        self.optimizer.step()
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                # A tensor of its own, as torch may hand out one for two parameters; and in memory
+                # as the parameter is, which fused optimisers take for granted.
+                parameter.grad = gradient.clone(memory_format=torch.contiguous_format)
+            torch.nn.utils.clip_grad_norm_(parameters, self.config.clip_norm)
+            self.optimizer.step()
         return loss.detach()
 
     def _batch_loss(self, windows: Windows, dropout: torch.Generator) -> Tensor:
@@ -191,8 +191,7 @@ class Trainer:
             state=state,
             dropout_mask_generator=dropout,
         )
-        errors, targets = self._loss.sums(self._discharge(y, windows), target, weight)
-        return errors / targets
+        return self._loss.mean(self._discharge(y, windows), target, weight)
 
     def _batches(self, windows: Windows) -> Iterator[Windows]:
         for at in range(0, len(windows), self.config.batch_size):

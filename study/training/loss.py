@@ -16,15 +16,11 @@ ROOT_EPS = 1e-4
 
 @dataclass(frozen=True, kw_only=True)
 class Loss:
-    """The loss is the first of two sums divided by the second; apart, they can be added up over
-    parts of a batch."""
-
     weights: Callable[[Tensor], Tensor]
     """Basins' (basin,) standard deviations of training discharge in mm/d -> their weights."""
-    sums: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+    mean: Callable[[Tensor, Tensor, Tensor], Tensor]
     """Predictions and targets, (window, day) in standard units, NaN where there is no target, and
-    the (window,) weights of the windows' basins -> sum of errors over all targets, and how many
-    targets there are."""
+    the (window,) weights of the windows' basins -> mean error over all targets."""
 
 
 def nse_weights(qobs_std: Tensor) -> Tensor:
@@ -39,15 +35,15 @@ def nse_weights(qobs_std: Tensor) -> Tensor:
     return (qobs_std + SPREAD_EPS) ** -2
 
 
-def weighted_squares(y: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum of weighted squared errors, see `Loss.sums`."""
+def weighted_squares(y: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Mean weighted squared error, see `Loss.mean`."""
     there = torch.isfinite(target)
     error = torch.where(there, y - target, 0.0)
-    return (weight[:, None] * error.square()).sum(), there.sum()
+    return (weight[:, None] * error.square()).sum() / there.sum()
 
 
-def weighted_roots(y: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum of every window's root mean square error, once for each of its targets, see `Loss.sums`.
+def weighted_roots(y: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Mean of the windows' root mean square errors, by their targets, see `Loss.mean`.
 
     With the weights of NSE* it is each window's ratio of the root mean square error to the
     standard deviation of discharge, RSR (Moriasi et al. 2007, doi 10.13031/2013.23153). A flood
@@ -57,12 +53,12 @@ def weighted_roots(y: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, T
     error = torch.where(there, y - target, 0.0)
     targets = there.sum(dim=1)
     means = weight * error.square().sum(dim=1) / targets.clamp(min=1)
-    return (targets * (means + ROOT_EPS).sqrt()).sum(), targets.sum()
+    return (targets * (means + ROOT_EPS).sqrt()).sum() / targets.sum()
 
 
 LOSSES: Mapping[str, Loss] = {
-    "nse": Loss(weights=nse_weights, sums=weighted_squares),
-    "mse": Loss(weights=torch.ones_like, sums=weighted_squares),
-    "rsr": Loss(weights=nse_weights, sums=weighted_roots),
+    "nse": Loss(weights=nse_weights, mean=weighted_squares),
+    "mse": Loss(weights=torch.ones_like, mean=weighted_squares),
+    "rsr": Loss(weights=nse_weights, mean=weighted_roots),
 }
 """By its name in a study file."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from study import native
+from study.native.threads import equal_parts, shared_out
 
 MOMENTUM = 0.9
 SQUARES = 0.999
@@ -87,7 +88,8 @@ class Muon(torch.optim.Optimizer):
         weight.sub_(directions, alpha=rate * length)
 
     def _orthogonalised(self, gates: Tensor) -> Tensor:
-        if self._compiled and gates.device.type == "cpu" and native.library() is not None:
+        plain = gates.device.type == "cpu" and gates.dtype == torch.float32
+        if self._compiled and plain and native.library() is not None:
             return orthogonalised_by_native(gates, self._threads)
         return orthogonalised(gates)
 
@@ -121,7 +123,7 @@ def orthogonalised_by_native(matrices: Tensor, threads: int) -> Tensor:
         native.call("orthogonalise", len(some), height, width, ROUNDS, quintic, some, room)
 
     wanted = threads if height * width >= WORTH_A_THREAD else 1
-    native.shared_out(run, native.parts(len(x), wanted))
+    shared_out(run, equal_parts(len(x), wanted))
     x = padded[:, :rows, :columns]
     return x.mT if tall else x
 

@@ -25,9 +25,9 @@ from study.data.store import open_store
 from study.evaluation.metrics import nse
 from study.evaluation.simulate import simulate_period
 from study.experiment.arms import Arm, expand
+from study.native.threads import pool
 from study.spec import StudySpec, load_spec
 from study.training.loop import DeviceData, Trainer
-from study.training.threads import pool
 
 
 class Clock:

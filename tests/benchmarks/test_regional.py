@@ -29,6 +29,7 @@ MINUTE = {
     "output": "sinh",
     "discharge_scale": "basin",
     "clip_norm": 0.15,
+    "gradient_warmup": 0,
     "epochs": 6,
 }
 """What the study file says, made short."""

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -92,7 +93,8 @@ def test_activations_are_near_the_exact_ones() -> None:
     exact = x.double()
     torch.testing.assert_close(cells(open_, x), exact.tanh(), rtol=1e-6, atol=0)
     torch.testing.assert_close(cells(x, open_), exact.sigmoid(), rtol=0, atol=5e-7)
-    assert cells(open_, open_).abs().max() <= 1, "a gate must not amplify"
+    assert (cells(open_, open_) == 1).all(), "open to the end"
+    assert (cells(shut, open_) == 0).all(), "shut to the end"
 
 
 @pytest.mark.parametrize("gates", [3, 4])
@@ -151,6 +153,34 @@ def test_what_the_compiled_recurrence_cannot_take_is_left_to_torch(kind: str) ->
     dynamic.requires_grad_()
     model.float()(dynamic, static)[0].sum().backward()
     assert dynamic.grad is not None and (dynamic.grad != 0).any()
+
+
+def test_without_gradients_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A warm-up that no gradient reaches, and a simulation, cost no memory of every gate."""
+    model, (dynamic, static) = make_model("lstm"), series("lstm", basins=3)
+    model.kernel = "auto"
+    kept: list[bool] = []
+    forward = module._forward
+
+    def watched(*args: Any, **keywords: Any) -> Any:
+        kept.append(keywords["kept"])
+        return forward(*args, **keywords)
+
+    monkeypatch.setattr(module, "_forward", watched)
+    assert model(dynamic, static)[0].requires_grad
+    with torch.no_grad():
+        assert not model(dynamic, static)[0].requires_grad
+    assert kept == [True, False]
+
+
+def test_a_gradient_is_computed_once() -> None:
+    """The second would be of memory that the first has written over."""
+    model, (dynamic, static) = make_model("lstm"), series("lstm", basins=3)
+    model.kernel = "auto"
+    loss = model(dynamic, static)[0].sum()
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="can be computed once"):
+        loss.backward()
 
 
 def test_room_is_bounded() -> None:

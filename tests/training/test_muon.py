@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from study import native
+from study.native.threads import subnormals_are_zero
+from study.training import muon
 from study.training.muon import Muon, orthogonalised, orthogonalised_by_native
 
 
@@ -69,12 +71,26 @@ def test_what_is_no_gate_takes_adams_steps() -> None:
 
 
 @pytest.mark.parametrize("shape", [(4, 64, 64), (4, 64, 32), (3, 21, 5), (1, 3, 40), (4, 130, 130)])
-@pytest.mark.parametrize("threads", [1, 2, 3])
-def test_compiled_directions_are_those_of_torch(shape: tuple[int, ...], threads: int) -> None:
-    """Also of sizes that fill no vector; and threads change no bit."""
+@pytest.mark.parametrize("scale", [1.0, 1e-38])
+def test_compiled_directions_are_those_of_torch(
+    shape: tuple[int, ...], scale: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of sizes that fill no vector; and threads change no bit, of however small numbers."""
     if native.library() is None:
         pytest.skip("there is no C compiler on this machine")
+    monkeypatch.setattr(muon, "WORTH_A_THREAD", 0)
     matrices = seeded(*shape)
-    found = orthogonalised_by_native(matrices, threads)
-    torch.testing.assert_close(found, orthogonalised(matrices), rtol=1e-4, atol=1e-5)
-    assert torch.equal(found, orthogonalised_by_native(matrices, 1))
+    matrices[:, : shape[1] // 2] *= scale
+    with subnormals_are_zero():
+        found = orthogonalised_by_native(matrices, 1)
+        torch.testing.assert_close(found, orthogonalised(matrices), rtol=1e-4, atol=1e-5)
+        for threads in (2, 3):
+            assert torch.equal(found, orthogonalised_by_native(matrices, threads))
+
+
+def test_double_precision_is_left_to_torch() -> None:
+    weight = seeded(16, 8).double().requires_grad_()
+    weight.grad = seeded(16, 8).double()
+    before = weight.detach().clone()
+    Muon([weight], hidden_size=8).step()
+    assert not torch.equal(weight, before)
