@@ -14,6 +14,7 @@ import pytest
 import torch
 from small import INPUTS, small_arrays, small_config
 
+from study import native
 from study.errors import TrialError
 from study.evaluation.metrics import nse
 from study.evaluation.simulate import simulate_period
