@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import numpy as np
-import torch
 import xarray as xr
 from safetensors.numpy import load, save
 
@@ -16,6 +15,7 @@ from study.evaluation.simulate import simulate_period
 from study.experiment.arms import all_inputs
 from study.experiment.book import Book
 from study.experiment.jobs import Job, JobKey, checkpoint_key, identity
+from study.experiment.placement import use_threads
 from study.experiment.storage import Storage, read_result
 from study.experiment.trial import make_trainer
 from study.spec import StudySpec
@@ -52,7 +52,7 @@ def confirm(book: Book, store: xr.Dataset, storage: Storage) -> None:
     arrays = assemble(store, spec, inputs, read_test=True)
     data = DeviceData(arrays)
     _write_observed(arrays, store, spec, storage)
-    torch.set_num_threads(spec.resources.threads)
+    use_threads(spec.resources)
     for job in done:
         if job.key not in book.evaluations:
             book.evaluated(job.key, _evaluate(book, job, data, storage))

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import torch
 
+from study import native
 from study.data.arrays import StudyArrays
 from study.experiment.limits import check_gpu_share
 from study.spec import ResourcesSpec
@@ -36,6 +37,16 @@ def no_room(resources: ResourcesSpec, hosts: Iterable[Mapping[str, float]]) -> s
         f"one trial reserves {resources.cpus:g} CPUs and {resources.gpus:g} GPUs (resources), but "
         f"no host has as much (hosts: {there})"
     )
+
+
+def use_threads(resources: ResourcesSpec) -> None:
+    """Give torch's own operations the threads that they may use in this process.
+
+    Where `study.native` computes the recurrence, that is one: torch's would wait for their next
+    operation, at full speed, on the cores on which the recurrence's threads compute.
+    """
+    compiled = resources.kernel == "auto" and native.library() is not None
+    torch.set_num_threads(1 if compiled else resources.threads)
 
 
 def device_for(resources: ResourcesSpec, arrays: StudyArrays) -> str:

@@ -6,13 +6,11 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import torch
-
 from study.experiment.arms import expand
 from study.experiment.contrasts import declared_contrasts
 from study.experiment.engine import Prepared, accounts
 from study.experiment.jobs import JobKey
-from study.experiment.placement import device_for, no_room, room_for_trials
+from study.experiment.placement import device_for, no_room, room_for_trials, use_threads
 from study.experiment.progress import most_epochs, planned_epochs, planned_jobs
 from study.experiment.search import typical
 from study.experiment.trial import make_trainer
@@ -66,7 +64,7 @@ def timed_epoch(prepared: Prepared) -> float:
     """Seconds of one training epoch on this machine: mean over the arms, in the middle of the
     search space, with the threads and on the device that a worker would use."""
     spec = prepared.spec
-    torch.set_num_threads(spec.resources.threads)
+    use_threads(spec.resources)
     data = DeviceData(prepared.arrays, device_for(spec.resources, prepared.arrays))
     started = time.perf_counter()
     for arm in prepared.arms:

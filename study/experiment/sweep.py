@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
-import torch
 from ray import tune
 from ray.exceptions import RayTaskError
 from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
@@ -33,7 +32,7 @@ from study.errors import StorageError, StudyError
 from study.experiment.drain import NODE, Drain
 from study.experiment.interruption import Interruption
 from study.experiment.jobs import JobKey
-from study.experiment.placement import device_for
+from study.experiment.placement import device_for, use_threads
 from study.experiment.storage import Storage, open_storage
 from study.experiment.trial import RunningJob, Worker
 from study.seeding import derive
@@ -55,7 +54,7 @@ class JobTrainable(tune.Trainable):
     def setup(self, config: dict[str, Any], shared: dict[str, Any] | None = None) -> None:
         assert shared is not None  # `with_parameters` gives it
         spec = shared["spec"]
-        torch.set_num_threads(spec.resources.threads)
+        use_threads(spec.resources)
         arrays = ray.get(shared["arrays"])
         self.worker = Worker(
             spec=spec,

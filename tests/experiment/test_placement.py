@@ -13,13 +13,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from hosts import Hosts, cluster
 from place import Place
 from small import small_content
 
+from study import native
 from study.errors import SpecError
-from study.experiment.placement import no_room, room_for_trials
+from study.experiment.placement import no_room, room_for_trials, use_threads
 from study.spec import ResourcesSpec, parse_spec
 
 CONTENT = small_content(
@@ -138,3 +140,14 @@ def test_a_check_against_a_cluster_says_whether_it_has_room(tmp_path: Path, host
     assert "room for 2 trials at once" in told["gpus=0.5"]
     assert "room for 2 trials at once" in told["gpus=1"]
     assert "no host has as much" in told["cpus=3"] and "would wait" in told["cpus=3"]
+
+
+def test_torch_leaves_the_cores_to_the_recurrence() -> None:
+    before = torch.get_num_threads()
+    try:
+        use_threads(ResourcesSpec(threads=2, kernel="torch"))
+        assert torch.get_num_threads() == 2
+        use_threads(ResourcesSpec(threads=2))
+        assert torch.get_num_threads() == (2 if native.library() is None else 1)
+    finally:
+        torch.set_num_threads(before)
