@@ -22,6 +22,7 @@ from simulator import hilly
 from study.experiment.arms import expand
 from study.experiment.book import Book
 from study.experiment.eventlog import EventLog
+from study.experiment.interruption import Interruption
 from study.experiment.jobs import JobKey, rungs_of, validation_epochs
 from study.experiment.storage import LocalStorage
 from study.experiment.sweep import BookScheduler, BookSearcher
@@ -63,7 +64,7 @@ def searched(book: Book) -> Iterator[tuple[float, float]]:
     Yields:
         Report by report, processor time of asking for trials before it, and of the report.
     """
-    searcher, spent = BookSearcher(book), []
+    searcher, spent = BookSearcher(book, Interruption()), []
     progress = LiveProgress(Console(file=io.StringIO())).update
     scheduler = BookScheduler(book, searcher, progress)
     working: deque[SimpleNamespace] = deque()
