@@ -35,7 +35,7 @@ class TrainingSpec(SpecModel):
     simulated after the whole `warmup` all the same."""
     gradient_warmup: int | None = Field(None, ge=0)
     """Days at the end of a training window's warm-up that a gradient flows back through; all,
-    unless it says otherwise. The days before only fill the memory, at less than half the cost."""
+    unless it says otherwise. The days before fill the memory, for a third of the arithmetic."""
     targets_per_window: int = Field(365, ge=1)
     """Scored days in one training window; 1 is the classic sequence-to-one."""
     batch_size: int = Field(16, ge=1)
