@@ -298,9 +298,12 @@ def test_a_host_that_is_drained_takes_no_epoch_with_it(
     assert not at_first & set(again[-3:])  # all that came after was trained on the other host
     events = place.events()
     before = [e for e in events[: events.index(lost)] if e.get("key") == lost["key"]]
-    reported = max(e["epoch"] for e in before if e["event"] == "reported")
-    saved = max(e["epoch"] for e in before if e["event"] == "saved" or e.get("saved"))
+    # None of either, if the job was lost in its first epoch.
+    reported = max((e["epoch"] for e in before if e["event"] == "reported"), default=0)
+    saved = max((e["epoch"] for e in before if e["event"] == "saved" or e.get("saved")), default=0)
     assert reported - saved == 0
+    epochs = [(e["key"], e["epoch"]) for e in events if e["event"] == "reported"]
+    assert len(set(epochs)) == len(epochs), "an epoch was trained twice"
     undisturbed, drained = facts(calm), facts(place)
     for fact, expected in undisturbed.items():
         assert drained[fact] == expected, fact
