@@ -2,8 +2,9 @@
 
 A notebook is stored with its outputs, so that it can be read without running it. Here each runs in
 a fresh kernel; it must not fail, and what it prints must be what is stored. Cells tagged `varies`
-print numbers that depend on the processor or the clock: of these only the words are compared. Of
-figures it is compared that they are there.
+print numbers that depend on the processor or the clock: of these only the words are compared, and
+not a verdict, which is the name of where a number lies; what must hold of a verdict, a notebook
+asserts. Of figures it is compared that they are there.
 """
 
 from __future__ import annotations
@@ -17,11 +18,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import get_args
 
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbformat import NotebookNode
+
+from study.report.statistics import Verdict
 
 FOLDER = Path(__file__).resolve().parent
 REAL_DATA = "CAMELS_US_ROOT"
@@ -32,6 +36,7 @@ METADATA = {
 }
 CELL_SECONDS = 1200
 NUMBER = re.compile(r"[-+−]?\d+(\.\d+)?(e[-+]?\d+)?")
+VERDICT = re.compile(rf"\b({'|'.join(get_args(Verdict))})\b")
 TRAILING = re.compile(r"(?m)[ \t]+$")
 TEMPORARY = re.compile(r"\S*/nb-[^/\s]+/tmp[^/\s]+")
 """A folder that a notebook made for itself."""
@@ -104,8 +109,8 @@ def texts(cell: NotebookNode) -> list[tuple[str, str]]:
 
 
 def words(text: str) -> str:
-    """A text without its numbers and what pads them into columns."""
-    return PADDING.sub(" ", NUMBER.sub("#", text)).strip()
+    """A text without its numbers, its verdicts and what pads them into columns."""
+    return PADDING.sub(" ", VERDICT.sub("#", NUMBER.sub("#", text))).strip()
 
 
 def differences(stored: NotebookNode, run: NotebookNode) -> list[str]:

@@ -27,14 +27,6 @@ class Windows:
     def __len__(self) -> int:
         return len(self.basin)
 
-    def __getitem__(self, part: slice) -> Windows:
-        return Windows(
-            basin=self.basin[part],
-            start=self.start[part],
-            first=self.first[part],
-            last=self.last[part],
-        )
-
 
 def draw_windows(
     scored: np.ndarray, span: slice, targets: int, generator: np.random.Generator

@@ -67,14 +67,13 @@ class LSTM(RunoffModel):
     def _recur_native(
         self, dynamic_TBD: Tensor, static_BS: Tensor, state: State | None, warmup: int
     ) -> tuple[Tensor, State]:
-        weights = dict(self.lstm.named_parameters())
-        widths = [self.num_dynamic, self.num_static]
-        weight_x, weight_s = torch.split(weights["weight_ih_l0"], widths, 1)
-        bias = weights["bias_ih_l0"] + weights["bias_hh_l0"]
+        weight_xs, weight_h, first_bias, second_bias = self.lstm.all_weights[0]
+        weight_x, weight_s = torch.split(weight_xs, [self.num_dynamic, self.num_static], 1)
+        bias = first_bias + second_bias
         return recurrence(
             dynamic_TBD,
             weight_x,
-            weights["weight_hh_l0"],
+            weight_h,
             bias + static_BS @ weight_s.T if self.num_static else bias.expand(len(static_BS), -1),
             input_gate_BH=None,
             state=state,

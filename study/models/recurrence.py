@@ -6,7 +6,6 @@ size as it pads it, N gates that see the daily inputs (four, or three of the EA-
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import torch
@@ -106,20 +105,20 @@ class _Recurrence(torch.autograd.Function):
         threads: int,
         kept: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        weight_x, weight_h = weight_x.contiguous(), weight_h.contiguous()
-
-        def run(part: slice) -> tuple[_Part | None, Tensor, Tensor, Tensor]:
+        weights = weight_x.contiguous(), weight_h.contiguous()
+        shares = []
+        for part in equal_parts(x.shape[1], threads):
             gate = None if input_gate is None else input_gate[part]
-            return _forward(x[:, part].contiguous(), weight_x, weight_h, bias[part], gate, h0[part],
-                            c0[part], warmup=warmup, kept=kept)  # fmt: skip
-
-        found = shared_out(run, equal_parts(x.shape[1], threads))
-        ctx.save_for_backward(weight_h)
-        ctx.parts = [part for part, *_ in found]
+            state = (h0[part], c0[part])
+            shares.append(_Share(x[:, part], weights, bias[part], gate, state, warmup, kept))
+        shared_out(_Share.forward, shares)
+        outputs = [share.outputs() for share in shares]
         hidden, h_last, c_last = (
-            torch.cat(of_parts, dim=-2) if len(of_parts) > 1 else of_parts[0]
-            for of_parts in zip(*(outputs for _, *outputs in found), strict=True)
+            torch.cat(of_shares, dim=-2) if len(of_shares) > 1 else of_shares[0]
+            for of_shares in zip(*outputs, strict=True)
         )
+        ctx.save_for_backward(weight_h)
+        ctx.shares = shares if kept else None
         ctx.mark_non_differentiable(h_last, c_last)
         return hidden, h_last, c_last
 
@@ -127,14 +126,15 @@ class _Recurrence(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, dhidden: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         (weight_h,) = ctx.saved_tensors
-        kept, ctx.parts = ctx.parts, None
-        if kept is None:
+        shares, ctx.shares = ctx.shares, None
+        if shares is None:
             raise RuntimeError("a gradient by the recurrence can be computed once: it takes over "
                                "the memory of what it is computed from")  # fmt: skip
-        shares = torch.split(dhidden, [part.batch for part in kept], dim=1)
-        tasks = list(zip(kept, shares, strict=True))
-        found = shared_out(lambda task: _backward(*task, weight_h), tasks)
-        dweight_x, dweight_h, dbias, dgate = zip(*found, strict=True)
+        parts = torch.split(dhidden, [share.batch for share in shares], dim=1)
+        for share, part in zip(shares, parts, strict=True):
+            share.prepare_gradient(part, weight_h.contiguous())
+        shared_out(_Share.backward, shares)
+        dweight_x, dweight_h, dbias, dgate = zip(*(s.gradients() for s in shares), strict=True)
         return (
             None,
             sum(dweight_x[1:], dweight_x[0]),
@@ -145,75 +145,81 @@ class _Recurrence(torch.autograd.Function):
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Part:
-    """What the gradient needs of some windows of a batch; T days and a state before the first."""
+class _Share:
+    """Windows of a batch that one thread computes: the arrays of the C functions, named as there.
 
-    x: Tensor
-    gate: Tensor | None
-    h: Tensor
-    c: Tensor
-    gates: Tensor
-    warmup: int
+    Only `forward` and `backward` run beside other threads: they are the C functions and no more,
+    for of Python two threads do one thing at a time.
 
-    @property
-    def batch(self) -> int:
-        return self.x.shape[1]
+    Args:
+        x: [T, B, D]; the other arrays as `recurrence` takes them.
+        kept: Keep what `backward` needs.
+    """
 
+    def __init__(
+        self,
+        x: Tensor,
+        weights: tuple[Tensor, Tensor],
+        bias: Tensor,
+        input_gate: Tensor | None,
+        state: State,
+        warmup: int,
+        kept: bool,
+    ):
+        self.x, (self.weight_x, self.weight_h) = x.contiguous(), weights
+        (self.days, self.batch, self.inputs), self.size = x.shape, weights[1].shape[1]
+        self.num_gates, self.width = len(weights[1]) // self.size, native.padded(self.size)
+        self.warmup, self.kept = warmup, kept
+        days, batch, num_gates, width = self.days, self.batch, self.num_gates, self.width
+        self.bias = native.widened(bias.reshape(batch, num_gates, self.size), width)
+        self.gate = None if input_gate is None else native.widened(input_gate, width)
+        self.packed = _room.take(width * num_gates * (self.inputs + self.size))
+        room = _room.take if kept else torch.empty
+        self.h = room(days + 1, batch, width)
+        self.c = _room.take(days + 1 if kept else 2, batch, width)
+        self.h[0], self.c[0] = (native.widened(values, width) for values in state)
+        self.gates = _room.take(days, batch, num_gates, width) if kept else None
 
-def _forward(
-    x: Tensor,
-    weight_x: Tensor,
-    weight_h: Tensor,
-    bias: Tensor,
-    input_gate: Tensor | None,
-    h0: Tensor,
-    c0: Tensor,
-    *,
-    warmup: int,
-    kept: bool,
-) -> tuple[_Part | None, Tensor, Tensor, Tensor]:
-    """As `recurrence`; and what `_backward` needs, if it is to be kept."""
-    (days, batch, inputs), size = x.shape, weight_h.shape[1]
-    num_gates, width = len(weight_h) // size, native.padded(size)
-    bias = native.widened(bias.reshape(batch, num_gates, size), width)
-    gate = None if input_gate is None else native.widened(input_gate, width)
-    packed = _room.take(width * num_gates * (inputs + size))
-    h = torch.empty(days + 1, batch, width) if not kept else _room.take(days + 1, batch, width)
-    c = _room.take(days + 1 if kept else 2, batch, width)
-    h[0], c[0] = native.widened(h0, width), native.widened(c0, width)
-    gates = _room.take(days, batch, num_gates, width) if kept else None
-    native.call("forward", days, batch, inputs, size, num_gates, weight_x, weight_h,
-                x, bias, gate, packed, h, c, gates)  # fmt: skip
-    last = c[days if kept else days % 2, :, :size].clone()
-    hidden = h[1 + warmup :, :, :size].clone() if kept else h[1 + warmup :, :, :size]
-    h_last = h[days, :, :size].clone()
-    _room.give(packed)
-    if gates is None:
-        _room.give(c)
-        return None, hidden, h_last, last
-    part = _Part(x=x, gate=gate, h=h, c=c, gates=gates, warmup=warmup)
-    return part, hidden, h_last, last
+    def forward(self) -> None:
+        native.call("forward", self.days, self.batch, self.inputs, self.size, self.num_gates,
+                    self.weight_x, self.weight_h, self.x, self.bias, self.gate, self.packed,
+                    self.h, self.c, self.gates)  # fmt: skip
 
+    def outputs(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Hidden values after the warm-up, hidden and cell values of the last day."""
+        hidden = self.h[1 + self.warmup :, :, : self.size]
+        last = self.c[self.days if self.kept else self.days % 2, :, : self.size].clone()
+        _room.give(self.packed)
+        if not self.kept:
+            _room.give(self.c)
+        # What is kept becomes room for another step: it is no one else's.
+        return hidden.clone() if self.kept else hidden, self.h[-1, :, : self.size].clone(), last
 
-def _backward(
-    part: _Part, dhidden: Tensor, weight_h: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Gradients by weight_x, weight_h, bias and input gate, of `_forward`'s shapes."""
-    (days, batch, inputs), size = part.x.shape, weight_h.shape[1]
-    num_gates, width = part.gates.shape[2:]
-    packed = _room.take(width * num_gates * width)
-    dweight_x, dweight_h = (torch.empty(n, num_gates, width) for n in (inputs, width))
-    dbias = torch.empty(batch, num_gates, width)
-    dgate, dh, dc = (torch.empty(batch, width) for _ in range(3))
-    dhidden = native.widened(dhidden, width)
-    native.call("backward", days, part.warmup, batch, inputs, size, num_gates, weight_h,
-                part.x, dhidden, part.h, part.c, part.gate, packed, part.gates,
-                dweight_x, dweight_h, dbias, dgate, dh, dc)  # fmt: skip
-    _room.give(packed, part.h, part.c, part.gates)
-    return (
-        dweight_x[..., :size].reshape(inputs, num_gates * size).T,
-        dweight_h[:size, :, :size].reshape(size, num_gates * size).T,
-        dbias[..., :size].reshape(batch, num_gates * size),
-        None if part.gate is None else dgate[:, :size],
-    )
+    def prepare_gradient(self, dhidden: Tensor, weight_h: Tensor) -> None:
+        """Take the gradients by the hidden values, and room for all others."""
+        self.weight_h = weight_h
+        self.dhidden = native.widened(dhidden, self.width)
+        self.packed = _room.take(self.width * self.num_gates * self.width)
+        self.dweight_x, self.dweight_h = (
+            torch.empty(number, self.num_gates, self.width) for number in (self.inputs, self.width)
+        )
+        self.dbias = torch.empty(self.batch, self.num_gates, self.width)
+        self.dgate, self.dh, self.dc = (torch.empty(self.batch, self.width) for _ in range(3))
+
+    def backward(self) -> None:
+        native.call("backward", self.days, self.warmup, self.batch, self.inputs, self.size,
+                    self.num_gates, self.weight_h, self.x, self.dhidden, self.h, self.c, self.gate,
+                    self.packed, self.gates, self.dweight_x, self.dweight_h, self.dbias, self.dgate,
+                    self.dh, self.dc)  # fmt: skip
+
+    def gradients(self) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """By weight_x, weight_h, bias and input gate, in their shapes."""
+        assert self.gates is not None
+        _room.give(self.packed, self.h, self.c, self.gates)
+        rows, size = self.num_gates * self.size, self.size
+        return (
+            self.dweight_x[..., :size].reshape(self.inputs, rows).T,
+            self.dweight_h[:size, :, :size].reshape(size, rows).T,
+            self.dbias[..., :size].reshape(self.batch, rows),
+            None if self.gate is None else self.dgate[:, :size],
+        )

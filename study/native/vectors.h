@@ -69,11 +69,13 @@ INLINE void product_tile(const struct product *p, const float *values, const flo
         for (int half = 0; half < 2; half++) store(out + r * p->out_by + half * LANES, sum[r][half]);
 }
 
-/* All rows of BLOCK columns. Fewer than four rows at once leave the processor waiting for sums. */
+/* All rows of BLOCK columns. Fewer than four rows at once leave the processor waiting for sums: eight
+ * are four twice, and not six and two. */
 INLINE void product_rows(struct product p, int64_t rows, const float *values, const float *vectors, float *out) {
     int64_t r = 0;
 #define TILES(size) \
-    for (; r + size <= rows; r += size) product_tile(&p, values + r * p.by_row, vectors, out + r * p.out_by, size);
+    for (; r + size <= rows && !(size == 6 && rows - r == 8); r += size) \
+        product_tile(&p, values + r * p.by_row, vectors, out + r * p.out_by, size);
     TILES(2 * ROWS)
 #if ROWS > 4
     TILES(8)

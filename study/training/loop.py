@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from study import models
 from study.data.arrays import StudyArrays
 from study.data.features import Inputs
-from study.data.windows import Windows, draw_windows
+from study.data.windows import draw_windows
 from study.errors import TrialError
 from study.native.threads import subnormals_are_zero
 from study.seeding import derive, generator
@@ -20,6 +20,9 @@ from study.spec import TrainingSpec
 from study.training.loss import LOSSES
 from study.training.muon import Muon
 from study.training.schedule import learning_rate
+
+CLIP_EPS = 1e-6
+"""Added to a gradient's norm before it divides, as torch's own clipping does."""
 
 
 class DeviceData:
@@ -69,6 +72,18 @@ class DeviceData:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Windows of one optimiser step, on the device."""
+
+    basin: Tensor
+    """(window,) positions"""
+    start: Tensor
+    """(window,) first scored day, counted from the start of the calendar"""
+    target: Tensor
+    """(window, scored day) in standard units, NaN where none counts"""
+
+
 def _tensor(array: np.ndarray) -> Tensor:
     with warnings.catch_warnings():
         # Arrays out of Ray's object store are read-only, and nothing here writes to them.
@@ -112,6 +127,7 @@ class Trainer:
             kernel=kernel,
         ).to(data.device)
         self.threads = self.model.threads = threads
+        self._parameters = list(self.model.parameters())
         self.optimizer = self._make_optimizer()
         self.epoch = 0
         """Passes done."""
@@ -123,7 +139,7 @@ class Trainer:
         self._scored = torch.arange(targets, device=data.device)
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
-        parameters, decay = self.model.parameters(), self.config.weight_decay
+        parameters, decay = self._parameters, self.config.weight_decay
         if self.config.optimizer == "muon":
             return Muon(parameters, hidden_size=self.config.hidden_size, weight_decay=decay,
                         compiled=self.model.kernel == "auto", threads=self.threads)  # fmt: skip
@@ -141,16 +157,9 @@ class Trainer:
         """
         self.epoch += 1
         self.model.train()
-        arrays = self.data.arrays
-        windows = draw_windows(
-            np.isfinite(arrays.qobs),
-            arrays.periods["train"],
-            len(self._scored),
-            generator(self.seed, "windows", self.epoch),
-        )
         dropout = torch.Generator(self.data.device)
         dropout.manual_seed(derive(self.seed, "dropout", self.epoch))
-        batches = list(self._batches(windows))
+        batches = self._draw_batches()
         total = torch.zeros((), device=self.data.device)
         for number, batch in enumerate(batches):
             rate = learning_rate(self.config, self.epoch, number, len(batches))
@@ -160,24 +169,46 @@ class Trainer:
             raise TrialError(f"diverged: the training loss of epoch {self.epoch} is {loss}")
         return loss
 
-    def _update(self, batch: Windows, rate: float, dropout: torch.Generator) -> Tensor:
+    def _draw_batches(self) -> list[Batch]:
+        """All steps of one pass. Targets are taken out at once; they are no more than there are."""
+        arrays = self.data.arrays
+        windows = draw_windows(
+            np.isfinite(arrays.qobs),
+            arrays.periods["train"],
+            len(self._scored),
+            generator(self.seed, "windows", self.epoch),
+        )
+        basin, start, first, last = (
+            torch.from_numpy(a).to(self.data.device)
+            for a in (windows.basin, windows.start, windows.first, windows.last)
+        )
+        target = self.data.target.unfold(1, len(self._scored), 1)[basin, start]
+        inside = (self._scored >= first[:, None]) & (self._scored < last[:, None])
+        target = torch.where(inside, target, torch.nan)
+        split = (torch.split(tensor, self.config.batch_size) for tensor in (basin, start, target))
+        return [Batch(basin=b, start=s, target=t) for b, s, t in zip(*split, strict=True)]
+
+    def _update(self, batch: Batch, rate: float, dropout: torch.Generator) -> Tensor:
         """One optimiser step; returns its loss."""
-        parameters = list(self.model.parameters())
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         with subnormals_are_zero():
             loss = self._batch_loss(batch, dropout)
-            gradients = torch.autograd.grad(loss, parameters)
-            for parameter, gradient in zip(parameters, gradients, strict=True):
-                # A tensor of its own, as torch may hand out one for two parameters; and in memory
-                # as the parameter is, which fused optimisers take for granted.
-                parameter.grad = gradient.clone(memory_format=torch.contiguous_format)
-            torch.nn.utils.clip_grad_norm_(parameters, self.config.clip_norm)
+            gradients = torch.autograd.grad(loss, self._parameters)
+            self._set_gradients(torch.cat([gradient.flatten() for gradient in gradients]))
             self.optimizer.step()
         return loss.detach()
 
-    def _batch_loss(self, windows: Windows, dropout: torch.Generator) -> Tensor:
-        dynamic, static, target, weight = self._gather(windows)
+    def _set_gradients(self, gradient: Tensor) -> None:
+        """Give every parameter its part of the whole gradient, clipped as one vector."""
+        norm = torch.linalg.vector_norm(gradient)
+        gradient.mul_((self.config.clip_norm / (norm + CLIP_EPS)).clamp(max=1))
+        parts = torch.split(gradient, [parameter.numel() for parameter in self._parameters])
+        for parameter, part in zip(self._parameters, parts, strict=True):
+            parameter.grad = part.view_as(parameter)
+
+    def _batch_loss(self, batch: Batch, dropout: torch.Generator) -> Tensor:
+        dynamic, static = self._inputs_of(batch)
         carried, state = self.config.carried_days, None
         if carried:
             with torch.no_grad():
@@ -191,39 +222,27 @@ class Trainer:
             state=state,
             dropout_mask_generator=dropout,
         )
-        return self._loss.mean(self._discharge(y, windows), target, weight)
-
-    def _batches(self, windows: Windows) -> Iterator[Windows]:
-        for at in range(0, len(windows), self.config.batch_size):
-            part = slice(at, at + self.config.batch_size)
-            yield windows[part]
-
-    def _gather(self, batch: Windows) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Inputs (window, day, input), (window, attribute), targets (window, day), weights."""
-        basin, start, first, last = (
-            torch.from_numpy(a).to(self.data.device)
-            for a in (batch.basin, batch.start, batch.first, batch.last)
+        y = self.data.discharge(
+            y, self.config, basin=batch.basin, baseline=self._baseline_of(batch)
         )
-        warmup, scored = self.config.window_days, self._scored
+        return self._loss.mean(y, batch.target, self._weights[batch.basin])
+
+    def _inputs_of(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Daily inputs (window, day, input) and attributes (window, attribute)."""
+        basin, start = batch.basin[:, None], batch.start[:, None]
         columns, attributes = self._columns
+        warmup = self.config.window_days
         # Views (basin, first day, ..., day of the window): only what is taken out is copied.
-        fed = self.data.dynamic.unfold(1, warmup + len(scored), 1)
-        dynamic = fed[basin[:, None], start[:, None] - warmup, columns].transpose(1, 2)
-        static = self.data.static[basin[:, None], attributes]
-        target = self.data.target.unfold(1, len(scored), 1)[basin, start]
-        inside = (scored >= first[:, None]) & (scored < last[:, None])
-        return dynamic, static, torch.where(inside, target, torch.nan), self._weights[basin]
+        fed = self.data.dynamic.unfold(1, warmup + len(self._scored), 1)
+        dynamic = fed[basin, start - warmup, columns].transpose(1, 2)
+        return dynamic, self.data.static[basin, attributes]
 
-    def _discharge(self, y: Tensor, batch: Windows) -> Tensor:
-        """(window, scored day) discharge in standard units, from the model's output."""
-        basin, start = (
-            torch.from_numpy(a).to(self.data.device) for a in (batch.basin, batch.start)
-        )
-        baseline = None
-        if self.inputs.baseline is not None:
-            assert self.data.baseline is not None  # the arrays were assembled for these inputs
-            baseline = self.data.baseline.unfold(1, len(self._scored), 1)[basin, start]
-        return self.data.discharge(y, self.config, basin=basin, baseline=baseline)
+    def _baseline_of(self, batch: Batch) -> Tensor | None:
+        """(window, scored day) discharge that the model's output is added to."""
+        if self.inputs.baseline is None:
+            return None
+        assert self.data.baseline is not None  # the arrays were assembled for these inputs
+        return self.data.baseline.unfold(1, len(self._scored), 1)[batch.basin, batch.start]
 
     def state(self) -> dict[str, Tensor]:
         """Everything that a later `restore` needs, as named tensors."""

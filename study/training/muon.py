@@ -8,10 +8,10 @@ scalable for LLM training, https://arxiv.org/abs/2502.16982.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.adam import adam
 
 from study import native
 from study.native.threads import equal_parts, shared_out
@@ -57,41 +57,71 @@ class Muon(torch.optim.Optimizer):
         compiled: bool = True,
         threads: int = 1,
     ):
-        super().__init__(parameters, {"lr": 1e-3, "weight_decay": weight_decay})
+        # `fused` keeps Adam's counters where the parameters are, also when a state is loaded.
+        super().__init__(parameters, {"lr": 1e-3, "weight_decay": weight_decay, "fused": True})
         self._hidden_size, self._compiled, self._threads = hidden_size, compiled, threads
 
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]  # no closure: no caller has one
         for group in self.param_groups:
-            rate = group["lr"]
+            rate, others = group["lr"], {}
             for weight in group["params"]:
                 if weight.grad is None:
                     continue
                 if group["weight_decay"]:
                     weight.mul_(1 - rate * group["weight_decay"])
-                state = self.state[weight]
                 if weight.ndim == 2 and weight.shape[0] % self._hidden_size == 0:
-                    self._step_matrix(weight, weight.grad, state, rate)
+                    self._step_matrix(weight, weight.grad, rate)
                 else:
-                    _step_adam(weight, weight.grad, state, rate)
+                    others[weight] = weight.grad
+            self._step_adam(others, rate)
 
-    def _step_matrix(
-        self, weight: Tensor, grad: Tensor, state: dict[str, Any], rate: float
-    ) -> None:
+    def _step_matrix(self, weight: Tensor, grad: Tensor, rate: float) -> None:
+        state = self.state[weight]
         if not state:
-            state["momentum"] = torch.zeros_like(weight)
-        momentum = state["momentum"].lerp_(grad, 1 - MOMENTUM)
-        ahead = grad.lerp(momentum, MOMENTUM)  # Nesterov's look ahead
-        gates = ahead.view(-1, self._hidden_size, weight.shape[1])
-        length = ADAM_LIKE * max(gates.shape[1:]) ** 0.5
-        directions = self._orthogonalised(gates).reshape(weight.shape)
-        weight.sub_(directions, alpha=rate * length)
-
-    def _orthogonalised(self, gates: Tensor) -> Tensor:
-        plain = gates.device.type == "cpu" and gates.dtype == torch.float32
+            state["momentum"] = torch.zeros_like(weight, memory_format=torch.contiguous_format)
+        gates, grads, momenta = (
+            tensor.view(-1, self._hidden_size, weight.shape[1])
+            for tensor in (weight, grad, state["momentum"])
+        )
+        length = rate * ADAM_LIKE * max(gates.shape[1:]) ** 0.5
+        plain = weight.device.type == "cpu" and weight.dtype == torch.float32
         if self._compiled and plain and native.library() is not None:
-            return orthogonalised_by_native(gates, self._threads)
-        return orthogonalised(gates)
+            _step_natively(gates, grads, momenta, length, self._threads)
+            return
+        momenta.lerp_(grads, 1 - MOMENTUM)
+        ahead = grads.lerp(momenta, MOMENTUM)  # Nesterov's look ahead
+        gates.sub_(orthogonalised(ahead), alpha=length)
+
+    def _step_adam(self, gradients: dict[Tensor, Tensor], rate: float) -> None:
+        for weight in gradients:
+            if not self.state[weight]:
+                self.state[weight] = {
+                    "step": torch.zeros((), device=weight.device),
+                    "mean": torch.zeros_like(weight),
+                    "square": torch.zeros_like(weight),
+                }
+        states = [self.state[weight] for weight in gradients]
+        steps, means, squares = ([s[n] for s in states] for n in ("step", "mean", "square"))
+        adam(list(gradients), list(gradients.values()), means, squares, [], steps, fused=True,
+             amsgrad=False, beta1=MOMENTUM, beta2=SQUARES, lr=rate, weight_decay=0.0, eps=TINY,
+             maximize=False)  # fmt: skip
+
+
+def _step_natively(
+    gates: Tensor, grads: Tensor, momenta: Tensor, length: float, threads: int
+) -> None:
+    """The step of a weight's gates (gate, row, column) by `study.native`, shared among threads."""
+    number, rows, columns = gates.shape
+    short, long = sorted((native.padded(rows), native.padded(columns)))
+    settings = torch.tensor([1 - MOMENTUM, length, TINY, *QUINTIC])
+
+    def run(part: slice) -> None:
+        room = torch.empty(2 * short * (short + long) + long * native.padded(1))
+        native.call("muon_step", part.stop - part.start, rows, columns, ROUNDS, settings,
+                    grads[part], momenta[part], gates[part], room)  # fmt: skip
+
+    shared_out(run, equal_parts(number, threads if short * long >= WORTH_A_THREAD else 1))
 
 
 def orthogonalised(matrices: Tensor) -> Tensor:
@@ -100,49 +130,11 @@ def orthogonalised(matrices: Tensor) -> Tensor:
     Args:
         matrices: (matrix, row, column)
     """
-    x, tall = _wide(matrices)
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if tall else matrices
+    x = x / (torch.linalg.matrix_norm(x, keepdim=True) + TINY)
     a, b, c = QUINTIC
     for _ in range(ROUNDS):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x.mT if tall else x
-
-
-def orthogonalised_by_native(matrices: Tensor, threads: int) -> Tensor:
-    """As `orthogonalised`, on a CPU, the matrices shared out among threads."""
-    x, tall = _wide(matrices)
-    _, rows, columns = x.shape
-    height, width = native.padded(rows), native.padded(columns)
-    padded = x.new_zeros(len(x), height, width)
-    padded[:, :rows, :columns] = x
-    quintic = torch.tensor(QUINTIC)
-
-    def run(part: slice) -> None:
-        room = torch.empty(2 * height * height + height * width + width * native.padded(1))
-        some = padded[part]
-        native.call("orthogonalise", len(some), height, width, ROUNDS, quintic, some, room)
-
-    wanted = threads if height * width >= WORTH_A_THREAD else 1
-    shared_out(run, equal_parts(len(x), wanted))
-    x = padded[:, :rows, :columns]
-    return x.mT if tall else x
-
-
-def _wide(matrices: Tensor) -> tuple[Tensor, bool]:
-    """Matrices of length one with no more rows than columns, and whether they were turned."""
-    tall = matrices.shape[1] > matrices.shape[2]
-    x = matrices.mT if tall else matrices
-    return x / (torch.linalg.matrix_norm(x, keepdim=True) + TINY), tall
-
-
-def _step_adam(weight: Tensor, grad: Tensor, state: dict[str, Any], rate: float) -> None:
-    """Kingma, D. P., and Ba, J. (2015), https://arxiv.org/abs/1412.6980, algorithm 1."""
-    if not state:
-        state["step"] = torch.zeros(())  # on the CPU, where reading it makes no GPU wait
-        state["mean"], state["square"] = torch.zeros_like(weight), torch.zeros_like(weight)
-    state["step"] += 1
-    number = float(state["step"])
-    mean = state["mean"].lerp_(grad, 1 - MOMENTUM)
-    square = state["square"].mul_(SQUARES).addcmul_(grad, grad, value=1 - SQUARES)
-    spread = (square / (1 - SQUARES**number)).sqrt_().add_(TINY)
-    weight.addcdiv_(mean, spread, value=-rate / (1 - MOMENTUM**number))

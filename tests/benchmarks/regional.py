@@ -2,11 +2,13 @@
 
     python -m tests.benchmarks.regional search_spaces/camels_us_531.yaml us531.zarr --arm lstm
     python -m tests.benchmarks.regional ... --members 8 --set training.epochs=20
+    python -m tests.benchmarks.regional ... --members 4 --other training.hidden_size=64
 
 Prints a line of JSON for each scored pass, with all seconds so far: reading the store, training,
 simulating the validation period; those that begin with `train` are of the passes alone. One
 network shares every batch among the threads; of several, each thread trains its own, and a line
-with `members` is the score of the mean discharge of so many.
+with `members` is the score of the mean discharge of so many. `--other` says how the second half of
+them differs.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from study.evaluation.metrics import nse
 from study.evaluation.simulate import simulate_period
 from study.experiment.arms import Arm, expand
 from study.native.threads import pool
-from study.spec import StudySpec, load_spec
+from study.spec import TrainingSpec, load_spec
 from study.training.loop import DeviceData, Trainer
 
 
@@ -46,16 +48,14 @@ class Clock:
 class Run:
     """What all networks of one call have in common."""
 
-    spec: StudySpec
     arm: Arm
     data: DeviceData
     clock: Clock
     every: int
     """Passes from one score to the next; 0: the last one only."""
 
-    def train(self, seed: int, threads: int) -> np.ndarray:
+    def train(self, config: TrainingSpec, seed: int, threads: int) -> np.ndarray:
         """Train one network; returns its discharge of the validation period."""
-        config = self.arm.training(self.spec.training, {})
         trainer = Trainer(self.data, model=self.arm.model, inputs=self.arm.inputs, config=config,
                           seed=seed, threads=threads)  # fmt: skip
         training = processor = 0.0
@@ -90,20 +90,25 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--every", type=int, default=0)
     parser.add_argument("--set", action="append", default=[])
+    parser.add_argument("--other", action="append", default=[])
     given = parser.parse_args()
     torch.set_num_threads(1)
     spec, store = load_spec(given.spec, given.set), open_store(given.store)
+    other = load_spec(given.spec, [*given.set, *given.other])
     arm = {arm.name: arm for arm in expand(spec)}[given.arm]
     clock = Clock()
     data = DeviceData(assemble(store, spec, arm.inputs))
-    run = Run(spec=spec, arm=arm, data=data, clock=clock, every=given.every)
-    seeds = range(given.seed, given.seed + given.members)
+    run = Run(arm=arm, data=data, clock=clock, every=given.every)
+    config, other_config = (arm.training(s.training, {}) for s in (spec, other))
     if given.members == 1:
-        run.train(given.seed, given.threads)
+        run.train(config, given.seed, given.threads)
         return
+    later = given.members // 2
+    configs = [config] * (given.members - later) + [other_config] * later
+    seeds = range(given.seed, given.seed + given.members)
     total = np.zeros_like(data.arrays.observed("validation"))
     with pool(given.threads) as workers:
-        sims = workers.map(lambda seed: run.train(seed, 1), seeds)
+        sims = workers.map(lambda config, seed: run.train(config, seed, 1), configs, seeds)
         for members, sim in enumerate(sims, start=1):
             total += sim
             run.score(total / members, members=members)

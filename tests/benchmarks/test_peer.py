@@ -61,6 +61,7 @@ OURS = {
     "output": "sinh",
     "discharge_scale": "basin",
     "clip_norm": 0.15,
+    "gradient_warmup": 0,
 }
 """Beside what the study of 531 basins says."""
 

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -160,13 +159,13 @@ def test_without_gradients_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> N
     model, (dynamic, static) = make_model("lstm"), series("lstm", basins=3)
     model.kernel = "auto"
     kept: list[bool] = []
-    forward = module._forward
+    forward = module._Share.forward
 
-    def watched(*args: Any, **keywords: Any) -> Any:
-        kept.append(keywords["kept"])
-        return forward(*args, **keywords)
+    def watched(share: module._Share) -> None:
+        kept.append(share.gates is not None)
+        forward(share)
 
-    monkeypatch.setattr(module, "_forward", watched)
+    monkeypatch.setattr(module._Share, "forward", watched)
     assert model(dynamic, static)[0].requires_grad
     with torch.no_grad():
         assert not model(dynamic, static)[0].requires_grad

@@ -187,19 +187,19 @@ def test_a_gradient_ends_where_it_is_told_to(
     config = small_config(warmup=10, batch_size=1000, dropout=0.0, gradient_warmup=days)
     trainer = Trainer(data, model=model, inputs=INPUTS, config=config, seed=1, kernel=kernel)
     before = {n: p.detach().clone() for n, p in trainer.model.named_parameters()}
-    seen: list[tuple[torch.Tensor, ...]] = []
-    gather = trainer._gather
-    trainer._gather = lambda batch: seen.append(gather(batch)) or seen[-1]  # type: ignore
+    trainer.epoch = 1
+    (batch,) = trainer._draw_batches()
+    dynamic, static = trainer._inputs_of(batch)
+    trainer.epoch = 0
     loss = trainer.run_epoch()
     found = [p.grad for p in trainer.model.parameters()]
     trainer.model.load_state_dict(before)
-    dynamic, static, target, weight = seen[0]
     state = None
     if days < 10:
         with torch.no_grad():
             _, state = trainer.model(dynamic[:, : 10 - days], static)
     y, _ = trainer.model(dynamic[:, 10 - days :], static, warmup=days, state=state)
-    expected = trainer._loss.mean(y, target, weight)
+    expected = trainer._loss.mean(y, batch.target, trainer._weights[batch.basin])
     assert loss == pytest.approx(expected.item(), rel=1e-6)
     parameters = list(trainer.model.parameters())
     gradients = torch.autograd.grad(expected, parameters)

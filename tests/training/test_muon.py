@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -9,7 +11,7 @@ from torch import Tensor
 from study import native
 from study.native.threads import subnormals_are_zero
 from study.training import muon
-from study.training.muon import Muon, orthogonalised, orthogonalised_by_native
+from study.training.muon import Muon, orthogonalised
 
 
 def seeded(*shape: int) -> Tensor:
@@ -72,20 +74,34 @@ def test_what_is_no_gate_takes_adams_steps() -> None:
 
 @pytest.mark.parametrize("shape", [(4, 64, 64), (4, 64, 32), (3, 21, 5), (1, 3, 40), (4, 130, 130)])
 @pytest.mark.parametrize("scale", [1.0, 1e-38])
-def test_compiled_directions_are_those_of_torch(
-    shape: tuple[int, ...], scale: float, monkeypatch: pytest.MonkeyPatch
+def test_compiled_steps_are_those_of_torch(
+    shape: tuple[int, int, int], scale: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also of sizes that fill no vector; and threads change no bit, of however small numbers."""
     if native.library() is None:
         pytest.skip("there is no C compiler on this machine")
     monkeypatch.setattr(muon, "WORTH_A_THREAD", 0)
-    matrices = seeded(*shape)
-    matrices[:, : shape[1] // 2] *= scale
-    with subnormals_are_zero():
-        found = orthogonalised_by_native(matrices, 1)
-        torch.testing.assert_close(found, orthogonalised(matrices), rtol=1e-4, atol=1e-5)
-        for threads in (2, 3):
-            assert torch.equal(found, orthogonalised_by_native(matrices, threads))
+    number, rows, columns = shape
+    grads = [seeded(*shape) * factor for factor in (1.0, 2.0, -0.5)]
+    for grad in grads:
+        grad[:, : rows // 2] *= scale
+
+    def steps(**how: Any) -> list[Tensor]:
+        """The weight and its momentum after three steps from zero."""
+        weight = torch.zeros(number * rows, columns, requires_grad=True)
+        optimizer = Muon([weight], hidden_size=rows, **how)
+        with subnormals_are_zero():
+            for grad in grads:
+                weight.grad = grad.reshape(weight.shape)
+                optimizer.step()
+        return [weight.detach(), optimizer.state[weight]["momentum"]]
+
+    found = steps(compiled=True)
+    for a, b in zip(found, steps(compiled=False), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-7)
+    for threads in (2, 3):
+        again = steps(compiled=True, threads=threads)
+        assert all(torch.equal(a, b) for a, b in zip(found, again, strict=True))
 
 
 def test_double_precision_is_left_to_torch() -> None:
