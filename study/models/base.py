@@ -75,6 +75,7 @@ class RunoffModel(nn.Module):
         static_BS: Tensor,
         *,
         warmup: int = 0,
+        carried: int = 0,
         state: State | None = None,
         dropout_mask_generator: torch.Generator | None = None,
     ) -> tuple[Tensor, State]:
@@ -85,6 +86,7 @@ class RunoffModel(nn.Module):
             static_BS: Scaled static attributes; [B, 0] for a model without them.
             warmup: Number of leading days that only fill the memory. They get no output and
                 cost no head.
+            carried: Number of leading days, of the warm-up, through which no gradient flows back.
             state: What an earlier call returned, to go on where it stopped; zeros when absent.
             dropout_mask_generator: Source of the dropout mask, on the model's device. Needed in
                 training mode with dropout, never used otherwise.
@@ -93,18 +95,24 @@ class RunoffModel(nn.Module):
             Predictions [B, T - warmup], and the state after the last day.
 
         Raises:
-            ValueError: If the warm-up is longer than the series, or dropout has no generator.
+            ValueError: If the warm-up is longer than the series, more days are carried than it
+                has, or dropout has no generator.
         """
         num_days = dynamic_BTD.shape[1]
         if not 0 <= warmup <= num_days:
             raise ValueError(f"`0 <= warmup <= {num_days} days` must hold, but got {warmup}.")
+        if not 0 <= carried <= warmup:
+            raise ValueError(f"`0 <= carried <= {warmup} days` must hold, but got {carried}.")
         # Days come first inside: what the kernels want, so that nothing large is transposed.
         dynamic_TBD = dynamic_BTD.transpose(0, 1)
         if self.kernel == "auto" and usable(dynamic_TBD, state):
-            hidden_TBH, state = self._recur_native(dynamic_TBD, static_BS, state, warmup)
+            hidden_TBH, state = self._recur_native(dynamic_TBD, static_BS, state, warmup, carried)
         else:
-            hidden_TBH, state = self._recur(dynamic_TBD, static_BS, state)
-            hidden_TBH = hidden_TBH[warmup:]
+            if carried:
+                with torch.no_grad():
+                    _, state = self._recur(dynamic_TBD[:carried], static_BS, state)
+            hidden_TBH, state = self._recur(dynamic_TBD[carried:], static_BS, state)
+            hidden_TBH = hidden_TBH[warmup - carried :]
         hidden_TBH = self._drop(hidden_TBH, dropout_mask_generator)
         runoff_TB = OUTPUTS[self.output](self.head(hidden_TBH).squeeze(-1))
         return runoff_TB.T, state
@@ -115,12 +123,16 @@ class RunoffModel(nn.Module):
     ) -> tuple[Tensor, State]:
         """Return the hidden values of every day [T, B, H] and the state after the last."""
 
+    @abstractmethod
     def _recur_native(
-        self, dynamic_TBD: Tensor, static_BS: Tensor, state: State | None, warmup: int
+        self,
+        dynamic_TBD: Tensor,
+        static_BS: Tensor,
+        state: State | None,
+        warmup: int,
+        carried: int,
     ) -> tuple[Tensor, State]:
-        """As `_recur` without the days of the warm-up; by `recurrence`, where a subclass can."""
-        hidden_TBH, state = self._recur(dynamic_TBD, static_BS, state)
-        return hidden_TBH[warmup:], state
+        """As `_recur` without the days of the warm-up, by `recurrence`."""
 
     def _drop(self, hidden_TBH: Tensor, generator: torch.Generator | None) -> Tensor:
         """Zero hidden values at random and scale up the rest, so that the mean is kept."""

@@ -125,7 +125,12 @@ class EALSTM(RunoffModel):
         return hidden_TBH, (h_1BH.squeeze(0), c_1BH.squeeze(0))
 
     def _recur_native(
-        self, dynamic_TBD: Tensor, static_BS: Tensor, state: State | None, warmup: int
+        self,
+        dynamic_TBD: Tensor,
+        static_BS: Tensor,
+        state: State | None,
+        warmup: int,
+        carried: int,
     ) -> tuple[Tensor, State]:
         return recurrence(
             dynamic_TBD,
@@ -135,5 +140,6 @@ class EALSTM(RunoffModel):
             input_gate_BH=torch.sigmoid(static_BS @ self.weight_s.T + self.bias_s),
             state=state,
             warmup=warmup,
+            carried=carried,
             threads=self.threads if self.training else 1,
         )

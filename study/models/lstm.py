@@ -65,7 +65,12 @@ class LSTM(RunoffModel):
         return hidden_TBH, (h_1BH.squeeze(0), c_1BH.squeeze(0))
 
     def _recur_native(
-        self, dynamic_TBD: Tensor, static_BS: Tensor, state: State | None, warmup: int
+        self,
+        dynamic_TBD: Tensor,
+        static_BS: Tensor,
+        state: State | None,
+        warmup: int,
+        carried: int,
     ) -> tuple[Tensor, State]:
         weight_xs, weight_h, first_bias, second_bias = self.lstm.all_weights[0]
         weight_x, weight_s = torch.split(weight_xs, [self.num_dynamic, self.num_static], 1)
@@ -78,5 +83,6 @@ class LSTM(RunoffModel):
             input_gate_BH=None,
             state=state,
             warmup=warmup,
+            carried=carried,
             threads=self.threads if self.training else 1,
         )

@@ -37,7 +37,7 @@ class _Room:
 
     def give(self, *tensors: Tensor) -> None:
         for tensor in tensors:
-            if len(self._free) > 16:  # shapes of jobs that are over
+            if len(self._free) > 32:  # shapes of jobs that are over
                 self._free.clear()
             self._free.setdefault(tuple(tensor.shape), []).append(tensor)
 
@@ -63,6 +63,7 @@ def recurrence(
     input_gate_BH: Tensor | None,
     state: State | None,
     warmup: int,
+    carried: int = 0,
     threads: int = 1,
 ) -> tuple[Tensor, State]:
     """Hidden values of the days after the warm-up [T - warmup, B, H], and the state after the last.
@@ -75,6 +76,7 @@ def recurrence(
         input_gate_BH: The EA-LSTM's input gate, after its activation.
         state: Hidden and cell values before the first day; zeros when absent. They get no gradient.
         warmup: Days whose hidden values nobody asks for.
+        carried: The first of these, through which no gradient flows back: nothing is kept of them.
         threads: Share out the windows. They change no output; gradients by the weights are added up
             in their order.
     """
@@ -85,8 +87,9 @@ def recurrence(
     wanted = [t for t in (weight_x, weight_h, bias, input_gate_BH) if t is not None]
     kept = torch.is_grad_enabled() and any(t.requires_grad for t in wanted)
     hidden, h, c = _Recurrence.apply(  # type: ignore[no-untyped-call]
-        dynamic_TBD, weight_x, weight_h, bias, input_gate_BH, *state, warmup, threads, kept
-    )
+        dynamic_TBD, weight_x, weight_h, bias, input_gate_BH, *state,
+        warmup, carried if kept else 0, threads, kept,
+    )  # fmt: skip
     return hidden, (h, c)
 
 
@@ -102,6 +105,7 @@ class _Recurrence(torch.autograd.Function):
         h0: Tensor,
         c0: Tensor,
         warmup: int,
+        carried: int,
         threads: int,
         kept: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -110,7 +114,9 @@ class _Recurrence(torch.autograd.Function):
         for part in equal_parts(x.shape[1], threads):
             gate = None if input_gate is None else input_gate[part]
             state = (h0[part], c0[part])
-            shares.append(_Share(x[:, part], weights, bias[part], gate, state, warmup, kept))
+            share = _Share(x[:, part], weights, bias[part], gate, state,
+                           warmup=warmup, carried=carried, kept=kept)  # fmt: skip
+            shares.append(share)
         shared_out(_Share.forward, shares)
         outputs = [share.outputs() for share in shares]
         hidden, h_last, c_last = (
@@ -141,7 +147,7 @@ class _Recurrence(torch.autograd.Function):
             sum(dweight_h[1:], dweight_h[0]),
             torch.cat(dbias),
             None if dgate[0] is None else torch.cat(dgate),
-            *(None, None, None, None, None),
+            *(None, None, None, None, None, None),
         )
 
 
@@ -153,7 +159,7 @@ class _Share:
 
     Args:
         x: [T, B, D]; the other arrays as `recurrence` takes them.
-        kept: Keep what `backward` needs.
+        kept: Keep what `backward` needs, of the days after those that are carried.
     """
 
     def __init__(
@@ -163,35 +169,45 @@ class _Share:
         bias: Tensor,
         input_gate: Tensor | None,
         state: State,
+        *,
         warmup: int,
+        carried: int,
         kept: bool,
     ):
-        self.x, (self.weight_x, self.weight_h) = x.contiguous(), weights
-        (self.days, self.batch, self.inputs), self.size = x.shape, weights[1].shape[1]
-        self.num_gates, self.width = len(weights[1]) // self.size, native.padded(self.size)
-        self.warmup, self.kept = warmup, kept
+        self.x_carried, self.x = x[:carried].contiguous(), x[carried:].contiguous()
+        self.weight_x, self.weight_h = weights
+        (self.days, self.batch, self.inputs), self.size = self.x.shape, self.weight_h.shape[1]
+        self.num_gates, self.width = len(self.weight_h) // self.size, native.padded(self.size)
+        self.warmup, self.kept = warmup - carried, kept
         days, batch, num_gates, width = self.days, self.batch, self.num_gates, self.width
         self.bias = native.widened(bias.reshape(batch, num_gates, self.size), width)
         self.gate = None if input_gate is None else native.widened(input_gate, width)
         self.packed = _room.take(width * num_gates * (self.inputs + self.size))
         room = _room.take if kept else torch.empty
         self.h = room(days + 1, batch, width)
-        self.c = _room.take(days + 1 if kept else 2, batch, width)
-        self.h[0], self.c[0] = (native.widened(values, width) for values in state)
+        self.c = room(days + 1 if kept else 2, batch, width)
         self.gates = _room.take(days, batch, num_gates, width) if kept else None
+        self.h_carried = _room.take(carried + 1, batch, width)
+        self.c_carried = torch.empty(2, batch, width)
+        self.h_carried[0], self.c_carried[0] = (native.widened(v, width) for v in state)
 
     def forward(self) -> None:
-        native.call("forward", self.days, self.batch, self.inputs, self.size, self.num_gates,
-                    self.weight_x, self.weight_h, self.x, self.bias, self.gate, self.packed,
-                    self.h, self.c, self.gates)  # fmt: skip
+        carried = len(self.x_carried)
+        if carried:
+            self._run(self.x_carried, self.h_carried, self.c_carried, None)
+        self.h[0], self.c[0] = self.h_carried[carried], self.c_carried[carried % 2]
+        self._run(self.x, self.h, self.c, self.gates)
+
+    def _run(self, x: Tensor, h: Tensor, c: Tensor, gates: Tensor | None) -> None:
+        native.call("forward", len(x), self.batch, self.inputs, self.size, self.num_gates,
+                    self.weight_x, self.weight_h, x, self.bias, self.gate, self.packed,
+                    h, c, gates)  # fmt: skip
 
     def outputs(self) -> tuple[Tensor, Tensor, Tensor]:
         """Hidden values after the warm-up, hidden and cell values of the last day."""
         hidden = self.h[1 + self.warmup :, :, : self.size]
         last = self.c[self.days if self.kept else self.days % 2, :, : self.size].clone()
-        _room.give(self.packed)
-        if not self.kept:
-            _room.give(self.c)
+        _room.give(self.packed, self.h_carried)
         # What is kept becomes room for another step: it is no one else's.
         return hidden.clone() if self.kept else hidden, self.h[-1, :, : self.size].clone(), last
 

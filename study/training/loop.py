@@ -209,17 +209,11 @@ class Trainer:
 
     def _batch_loss(self, batch: Batch, dropout: torch.Generator) -> Tensor:
         dynamic, static = self._inputs_of(batch)
-        carried, state = self.config.carried_days, None
-        if carried:
-            with torch.no_grad():
-                _, state = self.model(
-                    dynamic[:, :carried], static, warmup=carried, dropout_mask_generator=dropout
-                )
         y, _ = self.model(
-            dynamic[:, carried:],
+            dynamic,
             static,
-            warmup=self.config.window_days - carried,
-            state=state,
+            warmup=self.config.window_days,
+            carried=self.config.carried_days,
             dropout_mask_generator=dropout,
         )
         y = self.data.discharge(

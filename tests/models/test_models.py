@@ -204,6 +204,12 @@ def test_dropout_follows_its_generator_alone(kind: str) -> None:
     assert not torch.equal(first, other)
 
 
+@pytest.mark.parametrize("carried", [-1, 11])
+def test_carried_days_are_of_the_warmup(carried: int) -> None:
+    with pytest.raises(ValueError, match=rf"0 <= carried <= 10 days.* but got {carried}"):
+        make_model("lstm")(*make_inputs("lstm"), warmup=10, carried=carried)
+
+
 @every_kind
 def test_warmup_draws_no_dropout(kind: str) -> None:
     model = make_model(kind, dropout=0.4)
