@@ -96,23 +96,20 @@ class RunoffModel(nn.Module):
 
         Raises:
             ValueError: If the warm-up is longer than the series, more days are carried than it
-                has, or dropout has no generator.
+                has or no day is left after them, or dropout has no generator.
         """
         num_days = dynamic_BTD.shape[1]
         if not 0 <= warmup <= num_days:
             raise ValueError(f"`0 <= warmup <= {num_days} days` must hold, but got {warmup}.")
-        if not 0 <= carried <= warmup:
-            raise ValueError(f"`0 <= carried <= {warmup} days` must hold, but got {carried}.")
+        most = min(warmup, max(num_days - 1, 0))
+        if not 0 <= carried <= most:
+            raise ValueError(f"`0 <= carried <= {most} days` must hold, but got {carried}.")
         # Days come first inside: what the kernels want, so that nothing large is transposed.
         dynamic_TBD = dynamic_BTD.transpose(0, 1)
+        recur = self._recur_later
         if self.kernel == "auto" and usable(dynamic_TBD, state):
-            hidden_TBH, state = self._recur_native(dynamic_TBD, static_BS, state, warmup, carried)
-        else:
-            if carried:
-                with torch.no_grad():
-                    _, state = self._recur(dynamic_TBD[:carried], static_BS, state)
-            hidden_TBH, state = self._recur(dynamic_TBD[carried:], static_BS, state)
-            hidden_TBH = hidden_TBH[warmup - carried :]
+            recur = self._recur_native
+        hidden_TBH, state = recur(dynamic_TBD, static_BS, state, warmup, carried)
         hidden_TBH = self._drop(hidden_TBH, dropout_mask_generator)
         runoff_TB = OUTPUTS[self.output](self.head(hidden_TBH).squeeze(-1))
         return runoff_TB.T, state
@@ -123,7 +120,21 @@ class RunoffModel(nn.Module):
     ) -> tuple[Tensor, State]:
         """Return the hidden values of every day [T, B, H] and the state after the last."""
 
-    @abstractmethod
+    def _recur_later(
+        self,
+        dynamic_TBD: Tensor,
+        static_BS: Tensor,
+        state: State | None,
+        warmup: int,
+        carried: int,
+    ) -> tuple[Tensor, State]:
+        """As `_recur`, without the days of the warm-up and a gradient through those carried."""
+        if carried:
+            with torch.no_grad():
+                _, state = self._recur(dynamic_TBD[:carried], static_BS, state)
+        hidden_TBH, state = self._recur(dynamic_TBD[carried:], static_BS, state)
+        return hidden_TBH[warmup - carried :], state
+
     def _recur_native(
         self,
         dynamic_TBD: Tensor,
@@ -132,7 +143,8 @@ class RunoffModel(nn.Module):
         warmup: int,
         carried: int,
     ) -> tuple[Tensor, State]:
-        """As `_recur` without the days of the warm-up, by `recurrence`."""
+        """As `_recur_later`; by `recurrence`, where a subclass can."""
+        return self._recur_later(dynamic_TBD, static_BS, state, warmup, carried)
 
     def _drop(self, hidden_TBH: Tensor, generator: torch.Generator | None) -> Tensor:
         """Zero hidden values at random and scale up the rest, so that the mean is kept."""

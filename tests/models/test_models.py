@@ -204,10 +204,12 @@ def test_dropout_follows_its_generator_alone(kind: str) -> None:
     assert not torch.equal(first, other)
 
 
-@pytest.mark.parametrize("carried", [-1, 11])
-def test_carried_days_are_of_the_warmup(carried: int) -> None:
-    with pytest.raises(ValueError, match=rf"0 <= carried <= 10 days.* but got {carried}"):
-        make_model("lstm")(*make_inputs("lstm"), warmup=10, carried=carried)
+@pytest.mark.parametrize(
+    ("warmup", "carried", "most"), [(10, -1, 10), (10, 11, 10), (DAYS, DAYS, DAYS - 1)]
+)
+def test_carried_days_are_of_the_warmup(warmup: int, carried: int, most: int) -> None:
+    with pytest.raises(ValueError, match=rf"0 <= carried <= {most} days.* but got {carried}"):
+        make_model("lstm")(*make_inputs("lstm"), warmup=warmup, carried=carried)
 
 
 @every_kind
