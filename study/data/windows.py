@@ -24,9 +24,6 @@ class Windows:
     last: np.ndarray
     """... up to this one, not included."""
 
-    def __len__(self) -> int:
-        return len(self.basin)
-
 
 def draw_windows(
     scored: np.ndarray, span: slice, targets: int, generator: np.random.Generator

@@ -59,6 +59,15 @@ RECIPES = (
         name="4 LSTMs of two kinds", members=4, training=STEADY, other=BENT, seconds=600, score=0.75
     ),
     Recipe(
+        name="4 EA-LSTMs of two kinds",
+        arm="ealstm",
+        members=4,
+        training=STEADY,
+        other=BENT,
+        seconds=600,
+        score=0.73,
+    ),
+    Recipe(
         name="8 LSTMs of two kinds",
         members=8,
         training=STEADY,
