@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from study.models.recurrence import State, usable
+from study.models.recurrence import Gates, State, recurrence, usable
 
 KERNELS = ("auto", "torch")
 """What may compute the recurrence, see `study.models.build`."""
@@ -106,10 +106,23 @@ class RunoffModel(nn.Module):
             raise ValueError(f"`0 <= carried <= {most} days` must hold, but got {carried}.")
         # Days come first inside: what the kernels want, so that nothing large is transposed.
         dynamic_TBD = dynamic_BTD.transpose(0, 1)
-        recur = self._recur_later
-        if self.kernel == "auto" and usable(dynamic_TBD, state):
-            recur = self._recur_native
-        hidden_TBH, state = recur(dynamic_TBD, static_BS, state, warmup, carried)
+        compiled = self.kernel == "auto" and usable(dynamic_TBD, state)
+        gates = self._gates(static_BS) if compiled else None
+        if gates is not None:
+            hidden_TBH, state = recurrence(
+                dynamic_TBD,
+                gates,
+                state=state,
+                warmup=warmup,
+                carried=carried,
+                threads=self.threads if self.training else 1,
+            )
+        else:
+            if carried:
+                with torch.no_grad():
+                    _, state = self._recur(dynamic_TBD[:carried], static_BS, state)
+            hidden_TBH, state = self._recur(dynamic_TBD[carried:], static_BS, state)
+            hidden_TBH = hidden_TBH[warmup - carried :]
         hidden_TBH = self._drop(hidden_TBH, dropout_mask_generator)
         runoff_TB = OUTPUTS[self.output](self.head(hidden_TBH).squeeze(-1))
         return runoff_TB.T, state
@@ -120,31 +133,9 @@ class RunoffModel(nn.Module):
     ) -> tuple[Tensor, State]:
         """Return the hidden values of every day [T, B, H] and the state after the last."""
 
-    def _recur_later(
-        self,
-        dynamic_TBD: Tensor,
-        static_BS: Tensor,
-        state: State | None,
-        warmup: int,
-        carried: int,
-    ) -> tuple[Tensor, State]:
-        """As `_recur`, without the days of the warm-up and a gradient through those carried."""
-        if carried:
-            with torch.no_grad():
-                _, state = self._recur(dynamic_TBD[:carried], static_BS, state)
-        hidden_TBH, state = self._recur(dynamic_TBD[carried:], static_BS, state)
-        return hidden_TBH[warmup - carried :], state
-
-    def _recur_native(
-        self,
-        dynamic_TBD: Tensor,
-        static_BS: Tensor,
-        state: State | None,
-        warmup: int,
-        carried: int,
-    ) -> tuple[Tensor, State]:
-        """As `_recur_later`; by `recurrence`, where a subclass can."""
-        return self._recur_later(dynamic_TBD, static_BS, state, warmup, carried)
+    def _gates(self, static_BS: Tensor) -> Gates | None:
+        """What `recurrence` computes the days with; None where a subclass has but `_recur`."""
+        return None
 
     def _drop(self, hidden_TBH: Tensor, generator: torch.Generator | None) -> Tensor:
         """Zero hidden values at random and scale up the rest, so that the mean is kept."""

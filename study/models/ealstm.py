@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from study.models.base import RunoffModel, append_static, init_gates_
-from study.models.recurrence import State, recurrence
+from study.models.recurrence import Gates, State
 
 
 class EALSTM(RunoffModel):
@@ -124,22 +124,10 @@ class EALSTM(RunoffModel):
         )
         return hidden_TBH, (h_1BH.squeeze(0), c_1BH.squeeze(0))
 
-    def _recur_native(
-        self,
-        dynamic_TBD: Tensor,
-        static_BS: Tensor,
-        state: State | None,
-        warmup: int,
-        carried: int,
-    ) -> tuple[Tensor, State]:
-        return recurrence(
-            dynamic_TBD,
-            self.weight_x,
-            self.weight_h,
-            self.bias.expand(len(static_BS), -1),
-            input_gate_BH=torch.sigmoid(static_BS @ self.weight_s.T + self.bias_s),
-            state=state,
-            warmup=warmup,
-            carried=carried,
-            threads=self.threads if self.training else 1,
+    def _gates(self, static_BS: Tensor) -> Gates:
+        return Gates(
+            weight_x=self.weight_x,
+            weight_h=self.weight_h,
+            bias=self.bias.expand(len(static_BS), -1),
+            input_gate=torch.sigmoid(static_BS @ self.weight_s.T + self.bias_s),
         )

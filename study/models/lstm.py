@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from study.models.base import RunoffModel, append_static, init_gates_
-from study.models.recurrence import State, recurrence
+from study.models.recurrence import Gates, State
 
 
 class LSTM(RunoffModel):
@@ -64,25 +64,11 @@ class LSTM(RunoffModel):
         hidden_TBH, (h_1BH, c_1BH) = self.lstm(inputs, start)
         return hidden_TBH, (h_1BH.squeeze(0), c_1BH.squeeze(0))
 
-    def _recur_native(
-        self,
-        dynamic_TBD: Tensor,
-        static_BS: Tensor,
-        state: State | None,
-        warmup: int,
-        carried: int,
-    ) -> tuple[Tensor, State]:
+    def _gates(self, static_BS: Tensor) -> Gates:
         weight_xs, weight_h, first_bias, second_bias = self.lstm.all_weights[0]
         weight_x, weight_s = torch.split(weight_xs, [self.num_dynamic, self.num_static], 1)
         bias = first_bias + second_bias
-        return recurrence(
-            dynamic_TBD,
-            weight_x,
-            weight_h,
-            bias + static_BS @ weight_s.T if self.num_static else bias.expand(len(static_BS), -1),
-            input_gate_BH=None,
-            state=state,
-            warmup=warmup,
-            carried=carried,
-            threads=self.threads if self.training else 1,
+        bias_BG = (
+            bias + static_BS @ weight_s.T if self.num_static else bias.expand(len(static_BS), -1)
         )
+        return Gates(weight_x=weight_x, weight_h=weight_h, bias=bias_BG)

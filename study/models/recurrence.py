@@ -6,6 +6,7 @@ size as it pads it, N gates that see the daily inputs (four, or three of the EA-
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import torch
@@ -37,7 +38,7 @@ class _Room:
 
     def give(self, *tensors: Tensor) -> None:
         for tensor in tensors:
-            if len(self._free) > 32:  # shapes of jobs that are over
+            if len(self._free) > 16:  # shapes of jobs that are over
                 self._free.clear()
             self._free.setdefault(tuple(tensor.shape), []).append(tensor)
 
@@ -54,15 +55,26 @@ def usable(dynamic_TBD: Tensor, state: State | None) -> bool:
     return plain and len(dynamic_TBD) > 0 and native.library() is not None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Gates:
+    """What a model's gates are computed with, in the order i, f, g, o."""
+
+    weight_x: Tensor
+    """[N*H, D], without i if `input_gate` is given"""
+    weight_h: Tensor
+    """[N*H, H]"""
+    bias: Tensor
+    """[B, N*H], all that a window adds to its gates every day: biases and attributes"""
+    input_gate: Tensor | None = None
+    """[B, H], the EA-LSTM's, after its activation"""
+
+
 def recurrence(
     dynamic_TBD: Tensor,
-    weight_x: Tensor,
-    weight_h: Tensor,
-    bias: Tensor,
+    gates: Gates,
     *,
-    input_gate_BH: Tensor | None,
-    state: State | None,
-    warmup: int,
+    state: State | None = None,
+    warmup: int = 0,
     carried: int = 0,
     threads: int = 1,
 ) -> tuple[Tensor, State]:
@@ -70,26 +82,21 @@ def recurrence(
 
     Args:
         dynamic_TBD: Daily inputs.
-        weight_x: [N*H, D], gates in the order i, f, g, o; without i if `input_gate_BH` is given.
-        weight_h: [N*H, H].
-        bias: [B, N*H], all that a window adds to its gates every day: biases and attributes.
-        input_gate_BH: The EA-LSTM's input gate, after its activation.
+        gates: Gradients flow to all of them.
         state: Hidden and cell values before the first day; zeros when absent. They get no gradient.
         warmup: Days whose hidden values nobody asks for.
         carried: The first of these, through which no gradient flows back: nothing is kept of them.
         threads: Share out the windows. They change no output; gradients by the weights are added up
             in their order.
     """
-    size = weight_h.shape[1]
     if state is None:
-        zeros = dynamic_TBD.new_zeros(dynamic_TBD.shape[1], size)
+        zeros = dynamic_TBD.new_zeros(dynamic_TBD.shape[1], gates.weight_h.shape[1])
         state = (zeros, zeros)
-    wanted = [t for t in (weight_x, weight_h, bias, input_gate_BH) if t is not None]
-    kept = torch.is_grad_enabled() and any(t.requires_grad for t in wanted)
+    of_gates = (gates.weight_x, gates.weight_h, gates.bias, gates.input_gate)
+    kept = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in of_gates)
     hidden, h, c = _Recurrence.apply(  # type: ignore[no-untyped-call]
-        dynamic_TBD, weight_x, weight_h, bias, input_gate_BH, *state,
-        warmup, carried if kept else 0, threads, kept,
-    )  # fmt: skip
+        dynamic_TBD, *of_gates, *state, warmup, carried if kept else 0, threads, kept
+    )
     return hidden, (h, c)
 
 
@@ -131,14 +138,14 @@ class _Recurrence(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dhidden: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        (weight_h,) = ctx.saved_tensors
+        ctx.saved_tensors  # noqa: B018, torch refuses weights that were changed since
         shares, ctx.shares = ctx.shares, None
         if shares is None:
             raise RuntimeError("a gradient by the recurrence can be computed once: it takes over "
                                "the memory of what it is computed from")  # fmt: skip
         parts = torch.split(dhidden, [share.batch for share in shares], dim=1)
         for share, part in zip(shares, parts, strict=True):
-            share.prepare_gradient(part, weight_h.contiguous())
+            share.prepare_gradient(part)
         shared_out(_Share.backward, shares)
         dweight_x, dweight_h, dbias, dgate = zip(*(s.gradients() for s in shares), strict=True)
         return (
@@ -211,9 +218,8 @@ class _Share:
         # What is kept becomes room for another step: it is no one else's.
         return hidden.clone() if self.kept else hidden, self.h[-1, :, : self.size].clone(), last
 
-    def prepare_gradient(self, dhidden: Tensor, weight_h: Tensor) -> None:
+    def prepare_gradient(self, dhidden: Tensor) -> None:
         """Take the gradients by the hidden values, and room for all others."""
-        self.weight_h = weight_h
         self.dhidden = native.widened(dhidden, self.width)
         self.packed = _room.take(self.width * self.num_gates * self.width)
         self.dweight_x, self.dweight_h = (

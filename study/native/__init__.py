@@ -3,7 +3,7 @@
 `torch.nn.LSTM` on a processor repeats the attributes on every day, computes a gradient by the
 inputs that nobody asked for, and reaches a third of the processor's arithmetic at the hidden and
 batch sizes of hydrology. `recurrence.c` does neither and is two to three times as fast;
-`orthogonal.c` is what the optimiser Muon spends its time with. Where there is no C compiler, torch
+`muon.c` is what the optimiser Muon spends its time with. Where there is no C compiler, torch
 computes both.
 """
 

@@ -51,30 +51,18 @@ class Recipe:
     score: float
 
 
+def of_two_kinds(name: str, *, arm: str, members: int, seconds: float, score: float) -> Recipe:
+    return Recipe(name=f"{name} of two kinds", arm=arm, members=members, training=STEADY,
+                  other=BENT, seconds=seconds, score=score)  # fmt: skip
+
+
 RECIPES = (
     Recipe(name="LSTM in a minute", training=MINUTE, seconds=60, score=0.70),
     Recipe(name="LSTM", seconds=600, score=0.75),
     Recipe(name="EA-LSTM", arm="ealstm", seconds=600, score=0.73),
-    Recipe(
-        name="4 LSTMs of two kinds", members=4, training=STEADY, other=BENT, seconds=600, score=0.75
-    ),
-    Recipe(
-        name="4 EA-LSTMs of two kinds",
-        arm="ealstm",
-        members=4,
-        training=STEADY,
-        other=BENT,
-        seconds=600,
-        score=0.73,
-    ),
-    Recipe(
-        name="8 LSTMs of two kinds",
-        members=8,
-        training=STEADY,
-        other=BENT,
-        seconds=2700,
-        score=0.77,
-    ),
+    of_two_kinds("4 LSTMs", arm="lstm", members=4, seconds=600, score=0.75),
+    of_two_kinds("4 EA-LSTMs", arm="ealstm", members=4, seconds=600, score=0.73),
+    of_two_kinds("8 LSTMs", arm="lstm", members=8, seconds=2700, score=0.77),
 )
 
 

@@ -85,8 +85,9 @@ def test_activations_are_near_the_exact_ones() -> None:
 
     def cells(input_gate: Tensor, candidate: Tensor) -> Tensor:
         bias = torch.stack([input_gate, shut, candidate, open_], dim=1)
-        nothing = torch.zeros(1, len(x), 1), torch.zeros(4, 1), torch.zeros(4, 1)
-        state = module.recurrence(*nothing, bias, input_gate_BH=None, state=None, warmup=0)[1]
+        zeros = torch.zeros(4, 1)
+        gates = module.Gates(weight_x=zeros, weight_h=zeros, bias=bias)
+        _, state = module.recurrence(torch.zeros(1, len(x), 1), gates)
         return state[1][:, 0].double()
 
     exact = x.double()
@@ -100,16 +101,17 @@ def test_activations_are_near_the_exact_ones() -> None:
 def test_a_window_does_not_depend_on_its_neighbours(gates: int) -> None:
     """To the bit: so threads may share a batch, and a basin may be simulated alone."""
     draws, size = seeded(2), 21
-    weights = [torch.randn(gates * size, n, generator=draws) for n in (DYNAMIC, size)]
+    weight_x, weight_h = (torch.randn(gates * size, n, generator=draws) for n in (DYNAMIC, size))
     dynamic = torch.randn(40, 16, DYNAMIC, generator=draws)
     bias = torch.randn(16, gates * size, generator=draws)
     gate = torch.rand(16, size, generator=draws)
 
     def hidden(number: int) -> Tensor:
         given = gate[:number] if gates == 3 else None
-        found, _ = module.recurrence(dynamic[:, :number], *weights, bias[:number],
-                                     input_gate_BH=given, state=None, warmup=0)  # fmt: skip
-        return found
+        some = module.Gates(
+            weight_x=weight_x, weight_h=weight_h, bias=bias[:number], input_gate=given
+        )
+        return module.recurrence(dynamic[:, :number], some)[0]
 
     for number in (1, 2, 5, 7):
         assert torch.equal(hidden(number), hidden(16)[:, :number])
@@ -182,13 +184,24 @@ def test_a_gradient_is_computed_once() -> None:
         loss.backward()
 
 
+def test_weights_must_not_change_before_their_gradient() -> None:
+    """It would be of neither the old ones nor the new."""
+    model, (dynamic, static) = make_model("lstm"), series("lstm", basins=3)
+    model.kernel = "auto"
+    loss = model(dynamic, static)[0].sum()
+    with torch.no_grad():
+        model.lstm.weight_hh_l0 *= 2
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
 def test_room_is_bounded() -> None:
     """A worker trains models of many sizes."""
-    for size in range(1, 60):
+    for size in range(1, 40):
         model = make_model("lstm", hidden_size=size)
         dynamic, static = series("lstm", basins=size)
         model(dynamic, static)[0].sum().backward()
-    assert len(module._room._free) < 40
+    assert len(module._room._free) < 20
 
 
 WITHOUT = """
