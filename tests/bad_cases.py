@@ -162,6 +162,8 @@ DATA_CASES = (
          (SECOND, "line 10", "negative")),
     Case("snow with text", edit(swe_file, lambda x: [*x[:9], x[9][:10] + ",deep" + "," * (x[0].count(",") - 1) + "\n", *x[10:]]),
          (SECOND, "line 10", "'deep'")),
+    Case("snow with text of another script", edit(swe_file, lambda x: [*x[:9], x[9][:10] + ",深い" + "," * (x[0].count(",") - 1) + "\n", *x[10:]]),
+         (SECOND, "line 10", "not a number")),
     Case("snow with another date", edit(swe_file, lambda x: [*x[:9], x[9].replace("-", "/"), *x[10:]]),
          (SECOND, "line 10", "1999-10-01")),
     Case("SAC-SMA output cut within a line", raw(output_file, lambda b: b[:-3]),

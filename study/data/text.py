@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import math
 import re
 from collections.abc import Mapping, Sequence
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from study.errors import DataError
 
@@ -51,39 +55,42 @@ def read_lines(path: Path, what: str) -> list[str]:
 
 
 def read_table(
-    path: Path,
-    lines: Sequence[str],
-    columns: Mapping[str, type],
-    *,
-    first_line: int,
-    delimiter: str | None = None,
-) -> np.ndarray:
+    path: Path, lines: Sequence[str], columns: Mapping[str, type], *, first_line: int
+) -> dict[str, np.ndarray]:
     """A table of which every field must be there, and every number be one.
 
     Args:
         path: Named in errors.
-        lines: The rows.
+        lines: The rows, their fields with white space between.
         columns: Name -> float, or str for text.
         first_line: Line number of the first row in the file.
-        delimiter: Between fields; any white space if None.
 
     Returns:
-        A structured array, a field for each column, a row for each line.
+        Name -> (line,) float64, or strings.
 
     Raises:
         DataError: A line has too few or too many fields, or a field is not a finite number.
     """
     if not lines:
         raise DataError(f"{path}: holds no day; the file was cut off, fetch it again")
-    dtype = np.dtype([(n, np.float64 if kind is float else "U32") for n, kind in columns.items()])
     try:
-        table = np.loadtxt(lines, dtype, comments=None, delimiter=delimiter, ndmin=1)
+        table = pd.read_csv(
+            StringIO("\n".join(lines)),
+            sep=r"\s+",
+            header=None,
+            dtype={at: float if k is float else object for at, k in enumerate(columns.values())},
+            quoting=csv.QUOTE_NONE,
+            na_filter=False,  # a line that ends early has "" for what it lacks, and is refused
+            skip_blank_lines=False,
+        )
     except ValueError as error:
-        raise DataError(_complaint(path, lines, columns, first_line, delimiter, error)) from None
-    numbers = [table[name] for name, kind in columns.items() if kind is float]
-    if len(table) != len(lines) or not all(np.isfinite(n).all() for n in numbers):
-        raise DataError(_complaint(path, lines, columns, first_line, delimiter, "not a number"))
-    return table
+        raise DataError(_complaint(path, lines, columns, first_line, error)) from None
+    whole = table.shape == (len(lines), len(columns))
+    series = {name: table[at].to_numpy() for at, name in enumerate(columns) if whole}
+    numbers = [series[name] for name in series if columns[name] is float]
+    if not whole or not all(np.isfinite(n).all() for n in numbers):
+        raise DataError(_complaint(path, lines, columns, first_line, "not a number"))
+    return series
 
 
 def _complaint(
@@ -91,12 +98,11 @@ def _complaint(
     lines: Sequence[str],
     columns: Mapping[str, type],
     first_line: int,
-    delimiter: str | None,
     reason: object,
 ) -> str:
     """What is wrong with the first line that is wrong."""
     for number, line in enumerate(lines, start=first_line):
-        fields = line.split(delimiter)
+        fields = line.split()
         if len(fields) != len(columns):
             return (
                 f"{path}: line {number} has {len(fields)} fields, expected are {len(columns)} "
@@ -113,7 +119,7 @@ def _complaint(
 
 def _is_number(field: str) -> bool:
     try:
-        return bool(np.isfinite(float(field))) and "_" not in field
+        return math.isfinite(float(field)) and "_" not in field
     except ValueError:
         return False
 
@@ -222,26 +228,20 @@ def read_dated(
             )
     if len(lines) == 1:
         raise DataError(f"{path}: holds no day; the file was cut off, fetch it again")
-    dates, texts = _two_columns(lines[1:], header.index("date"), header.index(found))
+    columns = header.index("date"), header.index(found)
+    dates, texts = ([line.split(",")[at].strip() for line in lines[1:]] for at in columns)
     return _dates(path, dates), _floats(path, texts, found), found
 
 
-def _two_columns(lines: Sequence[str], *columns: int) -> list[np.ndarray]:
-    table = np.loadtxt(lines, "U32", comments=None, delimiter=",", usecols=columns, ndmin=2)
-    return [np.char.strip(table[:, i]) for i in range(2)]
-
-
-def _dates(path: Path, texts: np.ndarray) -> np.ndarray:
+def _dates(path: Path, texts: Sequence[str]) -> np.ndarray:
     """Days written 1999-10-01; in order, each once."""
     try:
-        days: np.ndarray = texts.astype("datetime64[D]")
+        days = np.array(texts, "datetime64[D]")
     except ValueError:
         days = np.array([np.datetime64("NaT", "D")])
-    if np.isnat(days).any() or (np.char.str_len(texts) != 10).any():
+    if np.isnat(days).any() or any(len(t) != 10 for t in texts):
         number, text = next((i, t) for i, t in enumerate(texts, start=2) if not _is_date(t))
-        raise DataError(
-            f"{path}: line {number}: {str(text)!r} is no date; dates are written 1999-10-01"
-        )
+        raise DataError(f"{path}: line {number}: {text!r} is no date; dates are written 1999-10-01")
     check_consecutive(path, days, first_line=2, gaps_allowed=True)
     return days
 
@@ -253,18 +253,18 @@ def _is_date(text: str) -> bool:
         return False
 
 
-def _floats(path: Path, texts: np.ndarray, name: str) -> np.ndarray:
+def _floats(path: Path, texts: Sequence[str], name: str) -> np.ndarray:
     """Numbers; NaN where there is none."""
-    gap = np.isin(texts, ("", "nan", "NaN", "NA"))
+    gap = np.array([text in ("", "nan", "NaN", "NA") for text in texts])
     try:
-        values: np.ndarray = np.where(gap, "nan", texts).astype(np.float64)
+        values = np.array([float(text or "nan") if text != "NA" else np.nan for text in texts])
     except ValueError:
-        values = np.array([np.nan if not _is_number(t) else float(t) for t in texts])
+        values = np.array([float(text) if _is_number(text) else np.nan for text in texts])
     wrong = ~gap & ~np.isfinite(values)
     if wrong.any():
         at = int(np.flatnonzero(wrong)[0])
         raise DataError(
-            f"{path}: line {at + 2}: `{name}` is {str(texts[at])!r}, not a number; correct the "
+            f"{path}: line {at + 2}: `{name}` is {texts[at]!r}, not a number; correct the "
             "line, or leave the field empty where there is no value"
         )
     return values

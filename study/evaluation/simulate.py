@@ -12,10 +12,12 @@ from study.native.threads import pool
 from study.spec import TrainingSpec
 from study.training.loop import DeviceData
 
-GROUP = 64
-"""Basins that a CPU simulates at a time: hidden values of one chunk stay in its cache."""
-CHUNK = 128
-"""Days fed at a time; a GPU, which takes all basins at once, holds the hidden values of so many."""
+GROUP = 24
+"""Basins that a CPU simulates at a time: hidden values of one day stay in its first cache."""
+CHUNK = 512
+"""Days that it is fed at a time."""
+GPU_CHUNK = 128
+"""The same of a GPU, which takes all basins at once and holds the hidden values of so many days."""
 
 
 def simulate(
@@ -37,11 +39,12 @@ def simulate(
         (basin, day)
     """
     model.eval()
-    size = GROUP if dynamic.device.type == "cpu" else len(dynamic)
+    cpu = dynamic.device.type == "cpu"
+    size, days = (GROUP, CHUNK) if cpu else (len(dynamic), GPU_CHUNK)
     groups = [slice(at, at + size) for at in range(0, len(dynamic), size)]
 
     def simulated(group: slice) -> Tensor:
-        return _simulate(model, dynamic[group], static[group], warmup)
+        return _simulate(model, dynamic[group], static[group], warmup, days)
 
     if threads == 1:
         return torch.cat([simulated(group) for group in groups])
@@ -50,10 +53,12 @@ def simulate(
 
 
 @torch.no_grad()
-def _simulate(model: RunoffModel, dynamic: Tensor, static: Tensor, warmup: int) -> Tensor:
+def _simulate(
+    model: RunoffModel, dynamic: Tensor, static: Tensor, warmup: int, days: int
+) -> Tensor:
     pieces, state = [], None
-    for start in range(0, dynamic.shape[1], CHUNK):
-        y, state = model(dynamic[:, start : start + CHUNK], static, state=state)
+    for start in range(0, dynamic.shape[1], days):
+        y, state = model(dynamic[:, start : start + days], static, state=state)
         pieces.append(y[:, max(0, warmup - start) :])
     return torch.cat(pieces, dim=1)
 

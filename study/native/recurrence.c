@@ -19,8 +19,7 @@
  * the border it is 1, so that gates are shut and open to the end. */
 INLINE void hyperbolic_tangents(vec *x, const int count) {
     vec p[ROWS], q[ROWS];
-    for (int r = 0; r < count; r++) x[r] = choose(x[r] < all(-BORDER), all(-BORDER), x[r]);
-    for (int r = 0; r < count; r++) x[r] = choose(x[r] > all(BORDER), all(BORDER), x[r]);
+    for (int r = 0; r < count; r++) x[r] = smaller(all(BORDER), larger(all(-BORDER), x[r]));
     for (int r = 0; r < count; r++) {
         const vec square = x[r] * x[r];
         p[r] = square * 1.484050679e-8f + 2.163723731e-5f;
@@ -60,6 +59,7 @@ struct step {
 /* sum[n][r] grows by `terms` products of weights, N vectors a term, and values, one a row and term. */
 INLINE const float *add_products(vec sum[4][ROWS], const float *weights, int64_t terms, const float *values,
                                  int64_t by_row, const int N, const int rows) {
+#pragma GCC unroll 2
     for (int64_t k = 0; k < terms; k++, weights += N * LANES)
         for (int n = 0; n < N; n++) {
             vec weight = load(weights + n * LANES);

@@ -5,6 +5,9 @@
  */
 #include <stdint.h>
 #include <string.h>
+#if defined(__SSE__)
+#include <immintrin.h>
+#endif
 
 #if defined(__AVX512F__)
 #define LANES 16
@@ -19,13 +22,28 @@
 #define BLOCK (2 * LANES)
 
 typedef float vec __attribute__((vector_size(4 * LANES)));
-typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
 #define INLINE static inline __attribute__((always_inline))
 
 INLINE vec load(const float *p) { vec v; memcpy(&v, p, sizeof v); return v; }
 INLINE void store(float *p, vec v) { memcpy(p, &v, sizeof v); }
 INLINE vec all(float x) { return x - (vec){0}; }
+
+/* The smaller and the larger of two; `b` if one of them is not a number. */
+#if defined(__AVX512F__)
+INLINE vec smaller(vec a, vec b) { return _mm512_min_ps(a, b); }
+INLINE vec larger(vec a, vec b) { return _mm512_max_ps(a, b); }
+#elif defined(__AVX2__)
+INLINE vec smaller(vec a, vec b) { return _mm256_min_ps(a, b); }
+INLINE vec larger(vec a, vec b) { return _mm256_max_ps(a, b); }
+#elif defined(__SSE__)
+INLINE vec smaller(vec a, vec b) { return _mm_min_ps(a, b); }
+INLINE vec larger(vec a, vec b) { return _mm_max_ps(a, b); }
+#else
+typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
 INLINE vec choose(ivec mask, vec yes, vec no) { return (vec)((mask & (ivec)yes) | (~mask & (ivec)no)); }
+INLINE vec smaller(vec a, vec b) { return choose(a < b, a, b); }
+INLINE vec larger(vec a, vec b) { return choose(a > b, a, b); }
+#endif
 
 /* Keeps v in a register. Compilers would rather load it anew for each product that it is part of, but
  * a processor loads fewer vectors at a time than it multiplies. */
@@ -55,6 +73,7 @@ INLINE void product_tile(const struct product *p, const float *values, const flo
     for (int r = 0; r < rows; r++)
         for (int half = 0; half < 2; half++)
             sum[r][half] = p->adds ? load(out + r * p->out_by + half * LANES) : all(0.0f);
+#pragma GCC unroll 2
     for (int64_t k = 0; k < p->terms; k++, vectors += p->vectors_by, values += p->by_term) {
         vec first = load(vectors), second = load(vectors + LANES);
         HELD(first);
