@@ -47,7 +47,7 @@ lint: .venv/ready  ## style and types
 	$(BIN)/mypy
 
 bench: .venv/ready  ## measurements, as ratios
-	$(BIN)/pytest -m benchmark -s --timeout=0 tests/benchmarks
+	$(BIN)/pytest -m benchmark -s --timeout=0 --durations=20 tests/benchmarks
 
 neuralhydrology:  ## an environment of its own for the peer that `make test` compares with
 	PYTHON=$(PYTHON) infra/neuralhydrology/install.sh

@@ -146,6 +146,8 @@ DATA_CASES = (
          (SECOND, "2 files", "remove")),
     Case("no discharge file", lambda r: discharge_file(r).unlink(), (SECOND, "no file", "_streamflow_qc.txt")),
     Case("discharge cut within a line", raw(discharge_file, lambda b: b[:-5]), (SECOND, "cut off")),
+    Case("discharge line short", edit(discharge_file, lambda x: [*x[:9], x[9].rsplit(None, 1)[0] + "\n", *x[10:]]),
+         (SECOND, "line 10", "5 fields")),
     Case("discharge with text", edit(discharge_file, lambda x: [*x[:9], x[9].replace(".", "x"), *x[10:]]),
          (SECOND, "line 10", "`q`")),
     Case("discharge with a day twice", edit(discharge_file, repeat_line), (SECOND, "line 101", "again")),

@@ -17,6 +17,9 @@ from study.errors import DataError
 GAUGE_ID = re.compile(r"\d{8}")
 """An id of the United States Geological Survey, as CAMELS-US has them."""
 
+GAPS = ("", "nan", "NaN", "NA")
+"""What a field of `read_dated` holds where there is no value."""
+
 
 def read_lines(path: Path, what: str) -> list[str]:
     """All lines of a text file.
@@ -80,15 +83,17 @@ def read_table(
             header=None,
             dtype={at: float if k is float else object for at, k in enumerate(columns.values())},
             quoting=csv.QUOTE_NONE,
-            na_filter=False,  # a line that ends early has "" for what it lacks, and is refused
+            na_filter=False,  # a line that ends early has "" for what it lacks
             skip_blank_lines=False,
         )
     except ValueError as error:
         raise DataError(_complaint(path, lines, columns, first_line, error)) from None
-    whole = table.shape == (len(lines), len(columns))
-    series = {name: table[at].to_numpy() for at, name in enumerate(columns) if whole}
-    numbers = [series[name] for name in series if columns[name] is float]
-    if not whole or not all(np.isfinite(n).all() for n in numbers):
+    series = dict(zip(columns, (table[at].to_numpy() for at in table), strict=False))
+    whole = table.shape == (len(lines), len(columns)) and all(
+        np.isfinite(values).all() if columns[name] is float else (values != "").all()
+        for name, values in series.items()
+    )
+    if not whole:
         raise DataError(_complaint(path, lines, columns, first_line, "not a number"))
     return series
 
@@ -255,12 +260,11 @@ def _is_date(text: str) -> bool:
 
 def _floats(path: Path, texts: Sequence[str], name: str) -> np.ndarray:
     """Numbers; NaN where there is none."""
-    gap = np.array([text in ("", "nan", "NaN", "NA") for text in texts])
     try:
-        values = np.array([float(text or "nan") if text != "NA" else np.nan for text in texts])
+        values = np.array([np.nan if text in GAPS else float(text) for text in texts])
     except ValueError:
         values = np.array([float(text) if _is_number(text) else np.nan for text in texts])
-    wrong = ~gap & ~np.isfinite(values)
+    wrong = ~np.isfinite(values) & [text not in GAPS for text in texts]
     if wrong.any():
         at = int(np.flatnonzero(wrong)[0])
         raise DataError(

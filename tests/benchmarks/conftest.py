@@ -25,6 +25,10 @@ class Row:
     """The largest ratio that is good enough."""
     met: bool
 
+    def __str__(self) -> str:
+        values = f"{self.ours:9.4g} {self.reference:9.4g} {self.ratio:6.2f} {self.target:6.2f}"
+        return f"{self.name:52} {values}  {'met' if self.met else 'MISSED'}"
+
 
 ROWS = pytest.StashKey[list[Row]]()
 
@@ -40,16 +44,16 @@ class Bench:
     ) -> None:
         """Note one row; the ratio is that of the two values unless pairs gave a better one."""
         ratio = ours / reference if ratio is None else ratio
-        self._rows.append(
-            Row(
-                name=name,
-                ours=ours,
-                reference=reference,
-                ratio=ratio,
-                target=target,
-                met=ratio <= target,
-            )
+        row = Row(
+            name=name,
+            ours=ours,
+            reference=reference,
+            ratio=ratio,
+            target=target,
+            met=ratio <= target,
         )
+        self._rows.append(row)
+        print(f"\n{row}", flush=True)  # hours may pass before the table
 
     def limit(self, name: str, *, ours: float, limit: float) -> None:
         """Note a row whose reference is a limit."""
@@ -77,10 +81,7 @@ def pytest_terminal_summary(
     terminalreporter.section("benchmarks")
     terminalreporter.write_line(f"{'':52} {'ours':>9} {'reference':>9} {'ratio':>6} {'target':>6}")
     for row in rows:
-        terminalreporter.write_line(
-            f"{row.name:52} {row.ours:9.4g} {row.reference:9.4g} {row.ratio:6.2f} {row.target:6.2f}"
-            f"  {'met' if row.met else 'MISSED'}"
-        )
+        terminalreporter.write_line(str(row))
     out = config.rootpath / "bench.json"
     out.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
     terminalreporter.write_line(f"written to {out}")
