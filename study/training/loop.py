@@ -19,6 +19,7 @@ from study.seeding import derive, generator
 from study.spec import TrainingSpec
 from study.training.loss import LOSSES
 from study.training.muon import Muon
+from study.training.optimizers import Adam, AdamW
 from study.training.schedule import learning_rate
 
 CLIP_EPS = 1e-6
@@ -143,7 +144,7 @@ class Trainer:
         if self.config.optimizer == "muon":
             return Muon(parameters, hidden_size=self.config.hidden_size, weight_decay=decay,
                         compiled=self.model.kernel == "auto", threads=self.threads)  # fmt: skip
-        kind = torch.optim.AdamW if self.config.optimizer == "adamw" else torch.optim.Adam
+        kind = AdamW if self.config.optimizer == "adamw" else Adam
         return kind(parameters, weight_decay=decay, fused=True)
 
     def run_epoch(self) -> float:

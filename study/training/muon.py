@@ -15,6 +15,7 @@ from torch.optim.adam import adam
 
 from study import native
 from study.native.threads import equal_parts, shared_out
+from study.training.optimizers import Uncompiled
 
 MOMENTUM = 0.9
 SQUARES = 0.999
@@ -34,7 +35,7 @@ ADAM_LIKE = 0.2
 serves both."""
 
 
-class Muon(torch.optim.Optimizer):
+class Muon(Uncompiled):
     """Muon for the gates' weight matrices, one gate at a time; Adam for biases and the head.
 
     A gradient's few strong directions (a wet basin's floods) do not drown the many weak ones. A
