@@ -3,8 +3,8 @@
     python -m tests.benchmarks.where_seconds_go job search_spaces/camels_us_531.yaml us531.zarr
     python -m tests.benchmarks.where_seconds_go study results/snow
 
-Of a job: processor time of one thread, from the opened store to the last checkpoint, and of one
-of its passes. Of a study that is over: the time of its workers, by its event log.
+Of a job: processor time of one thread, from the opened store to the last checkpoint, and of one of
+its passes. Of a study that is over: wall time, by its event log.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import numpy as np
 import torch
 
 from study import native
@@ -27,8 +26,7 @@ from study.data.store import open_store
 from study.evaluation.metrics import nse
 from study.evaluation.simulate import simulate_period
 from study.experiment.arms import expand
-from study.experiment.eventlog import Event, EventLog
-from study.experiment.jobs import JobKey
+from study.experiment.eventlog import EventLog
 from study.experiment.storage import open_storage
 from study.models import recurrence
 from study.spec import load_spec
@@ -117,30 +115,21 @@ def one_pass(trainer: Trainer) -> Stopwatch:
 
 
 def study(results: str) -> None:
-    """By the study's event log; a worker is busy in a step and from a job's end to the next."""
-    folder = Path(results)
-    events = EventLog(open_storage(str(folder))).events
+    """By its event log; what `study run` does before and after, it knows nothing of."""
+    events = EventLog(open_storage(results)).events
     reports = [event for event in events if event["event"] == "reported"]
-    started = next(e["time"] for e in events if e["event"] == "launch")
-    asked = next(e["time"] for e in events if e["event"] == "asked")
-    search = [e for e in reports if JobKey.parse(e["key"]).stage == "search"]
-    trained = max(event["time"] for event in reports)
-    print(f"\n{folder.name}: {events[-1]['time'] - started:.1f} s, {len(reports)} epochs")
-    stages = {
-        "until the first trial is asked": (asked - started, []),
-        "search": (max(e["time"] for e in search) - asked, search),
-        "confirmation and replicates": (
-            trained - max(e["time"] for e in search),
-            [e for e in reports if e not in search],
-        ),
-        "test period": (events[-1]["time"] - trained, []),
-    }
-    for name, (seconds, within) in stages.items():
-        print(f"  {name:48} {seconds:9.1f} s, steps {steps(within):.1f} s")
-
-
-def steps(reports: list[Event]) -> float:
-    return float(np.sum([event["seconds"] for event in reports]))
+    launched = next(event["time"] for event in events if event["event"] == "launch")
+    asked = next(event["time"] for event in events if event["event"] == "asked")
+    scored = [event["time"] for event in events if event["event"] == "evaluated"]
+    trained, ended = reports[-1]["time"], scored[-1]
+    steps = sum(event["seconds"] for event in reports)
+    print(f"\n{Path(results).name}: {ended - launched:.1f} s, {len(reports)} epochs")
+    for name, seconds, more in (
+        ("until the first trial is asked", asked - launched, ""),
+        ("jobs", trained - asked, f"{steps / (trained - asked):.2f} steps at a time"),
+        ("test period", ended - trained, ""),
+    ):
+        print(f"  {name:48} {seconds:9.1f} {more}".rstrip())
 
 
 def main() -> None:
