@@ -15,7 +15,7 @@ from study.export.bundle import Bundle, write_bundle
 from study.export.card import model_card
 from study.export.example import as_csv, example_forcing, expected_discharge
 from study.export.manifest import ATTRIBUTES, CARD, EXAMPLE, EXPECTED, FIGURE, Manifest
-from study.export.program import build_model, build_program
+from study.export.program import build_programs
 
 
 def build_bundle(
@@ -50,15 +50,14 @@ def build_bundle(
         raise InputError(
             f"writing a bundle needs the package {error.name}; pip install '.[torch]'"
         ) from None
-    files: dict[str, bytes] = {}
-    for number, weights in enumerate(members):
-        tensors = {name: tensor.contiguous() for name, tensor in weights.items()}
-        files[manifest.weights_files[number]] = save(tensors)
-        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-        files[manifest.graph_files[number]] = build_graph(manifest, arrays)
-        model = build_model(manifest, tensors)
-        for days, name in manifest.program_files[number].items():
-            files[name] = build_program(manifest, model, days=days)
+    networks = [{n: tensor.contiguous() for n, tensor in weights.items()} for weights in members]
+    files = {n: save(w) for n, w in zip(manifest.weights_files, networks, strict=True)}
+    for name, weights in zip(manifest.graph_files, networks, strict=True):
+        arrays = {n: tensor.numpy() for n, tensor in weights.items()}
+        files[name] = build_graph(manifest, arrays)
+    for days in manifest.program_files[0]:
+        programs = build_programs(manifest, networks, days=days)
+        files |= {names[days]: p for names, p in zip(manifest.program_files, programs, strict=True)}
     files[ATTRIBUTES] = attributes.to_csv(index_label="gauge_id").encode()
     files[EXAMPLE] = as_csv(example_forcing(manifest, attributes))
     files[EXPECTED] = as_csv(expected_discharge(_unwritten(manifest, files, attributes), "torch"))

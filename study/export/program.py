@@ -25,7 +25,7 @@ from study.export.manifest import Manifest
 from study.models import RunoffModel
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 
 MOST_BASINS = 1_000_000
@@ -90,8 +90,23 @@ class Physical(nn.Module):
         return flow.clamp(min=0), h, c
 
 
-def build_program(manifest: Manifest, model: RunoffModel, *, days: int) -> bytes:
-    """The program of one member, for so many days at once."""
+def build_programs(
+    manifest: Manifest, members: Sequence[Mapping[str, Tensor]], *, days: int
+) -> list[bytes]:
+    """The programs of all members, for so many days at once.
+
+    Tracing takes seconds. It is done once: members differ by their weights alone.
+
+    Raises:
+        RuntimeError: A member's weights are not those of such a network.
+    """
+    networks = [build_model(manifest, weights) for weights in members]
+    program = _traced(manifest, build_model(manifest, members[0]), days)
+    return [_filled(program, network) for network in networks]
+
+
+def _traced(manifest: Manifest, model: RunoffModel, days: int) -> torch.export.ExportedProgram:
+    """A program that computes with the model's own tensors."""
     two, size = 2, manifest.hidden_size  # a batch of one would be fixed, too
     forcing = torch.zeros(two, days, len(manifest.dynamic_inputs))
     attributes = torch.zeros(two, len(manifest.attributes), dtype=torch.float64)
@@ -106,8 +121,16 @@ def build_program(manifest: Manifest, model: RunoffModel, *, days: int) -> bytes
             (forcing, attributes, baseline, h, c),
             dynamic_shapes=shapes,
         )
-        program._example_inputs = None  # they would be kept as a pickle
-        buffer = io.BytesIO()
+    program._example_inputs = None  # they would be kept as a pickle
+    return program
+
+
+def _filled(program: torch.export.ExportedProgram, network: RunoffModel) -> bytes:
+    for name, tensor in network.state_dict().items():
+        program.state_dict[f"model.{name}"].copy_(tensor)
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         torch.export.save(program, buffer)
     return buffer.getvalue()
 

@@ -210,6 +210,7 @@ def expected_best(curves: Mapping[str, tuple[Floats, Floats]]) -> Figure:
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG and, beside it, as SVG; the same figure gives the same bytes."""
     save_png(figure, path)
+    figure.set_layout_engine("none")  # all stays where the first drawing has put it
     path.with_suffix(".svg").write_text(svg(figure, name=path.stem))
 
 

@@ -155,6 +155,7 @@ def test_one_worker_finds_what_two_find(calm: Place, alone: Place) -> None:
         assert one[fact] == expected, fact
 
 
+@pytest.mark.slow
 def test_asynchronous_halving_trains_all_it_must(new_place: Callable[[str], Place]) -> None:
     """Its decisions depend on the order of reports; what it owes the arms does not."""
     place = new_place("asynchronous")

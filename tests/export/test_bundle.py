@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load
 
 from study.errors import InputError, StorageError, StudyError
 from study.experiment.confirm import OBSERVED
@@ -75,6 +77,19 @@ def test_the_same_arm_gives_the_same_bytes(bundle: Path, continuous: Finished, t
     for file in bundle.iterdir():
         if file.suffix not in programs and file.name not in (MANIFEST, SIGNATURE):
             assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes(), file.name
+
+
+def test_programs_hold_the_weights_of_their_members(bundle: Path) -> None:
+    """All members' are traced once."""
+    read = read_bundle(bundle)
+    names = zip(read.manifest.weights_files, read.manifest.program_files, strict=True)
+    members = [(load(read.files[weights]), programs) for weights, programs in names]
+    for weights, programs in members:
+        for name in programs.values():
+            state = torch.export.load(io.BytesIO(read.files[name])).state_dict
+            assert all(torch.equal(state[f"model.{n}"], tensor) for n, tensor in weights.items())
+    (first, _), (second, _) = members
+    assert not torch.equal(first["head.weight"], second["head.weight"])
 
 
 @pytest.mark.parametrize("members", [1, 2])

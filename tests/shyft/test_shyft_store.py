@@ -233,6 +233,7 @@ def test_damaged_or_foreign_group_is_named(
         open_store(path)
 
 
+@pytest.mark.slow
 def test_command_spreads_basins_with_ray(
     python: str, synthetic_store: Path, added: Path, tmp_path: Path
 ) -> None:
