@@ -122,6 +122,8 @@ def _traced(manifest: Manifest, model: RunoffModel, days: int) -> torch.export.E
             dynamic_shapes=shapes,
         )
     program._example_inputs = None  # they would be kept as a pickle
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # paths of this machine, which are no one's business
     return program
 
 

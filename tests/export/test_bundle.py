@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load
 
+import study
 from study.errors import InputError, StorageError, StudyError
 from study.experiment.confirm import OBSERVED
 from study.experiment.progress import winner_of
@@ -67,6 +68,18 @@ def test_nothing_in_a_bundle_is_a_pickle(bundle: Path) -> None:
             with pytest.raises(Exception):  # noqa: B017, whatever is wrong with it
                 pickle.loads(inner)
             assert not part.endswith((".pkl", ".pickle", ".pt"))
+
+
+def test_nothing_in_a_bundle_tells_where_it_was_written(bundle: Path) -> None:
+    parts = {n: c for n, c in read_bundle(bundle).files.items() if not n.endswith(".pt2")}
+    for name, content in read_bundle(bundle).files.items():
+        if name not in parts:
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                parts |= {f"{name}: {part}": archive.read(part) for part in archive.namelist()}
+    assert len(parts) > len(read_bundle(bundle).files)
+    for place in (study.__file__, torch.__file__, str(bundle)):
+        folder = str(Path(place).parent).encode()
+        assert [name for name, content in parts.items() if folder in content] == []
 
 
 def test_the_same_arm_gives_the_same_bytes(bundle: Path, continuous: Finished, tmp_path: Path,
