@@ -125,6 +125,8 @@ DATA_CASES = (
          (SECOND, "line 61", "fields")),
     Case("forcing line empty", edit(forcing_file, lambda x: [*x[:60], "\n", *x[60:]]),
          (SECOND, "line 61", "0 fields")),
+    Case("forcing with a carriage return within a line", raw(forcing_file, lambda b: b[:3000] + b[3000:].replace(b"\t", b"\r", 1)),
+         (SECOND, "not a table of numbers", "fetch")),
     Case("forcing with a day twice", edit(forcing_file, repeat_line),
          (SECOND, "line 101", "again", "remove")),
     Case("forcing with a day missing", edit(forcing_file, drop_line),

@@ -119,7 +119,8 @@ def _complaint(
                     f"{path}: line {number}: `{name}` is {field.strip()[:40]!r}, not a number; "
                     "correct the line, or fetch the file again"
                 )
-    return f"{path}: is not a table of numbers ({reason}); fetch the file again"
+    short = " ".join(str(reason).split())
+    return f"{path}: is not a table of numbers ({short}); fetch the file again"
 
 
 def _is_number(field: str) -> bool:

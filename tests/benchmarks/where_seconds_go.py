@@ -3,8 +3,8 @@
     python -m tests.benchmarks.where_seconds_go job search_spaces/camels_us_531.yaml us531.zarr
     python -m tests.benchmarks.where_seconds_go study results/snow
 
-Of a job: processor time of one thread, from the opened store to the last checkpoint, and of one of
-its passes. Of a study that is over: wall time, by its event log.
+Of a job: processor time of one thread, from the opened store to the checkpoint, and of one
+pass more. Of a study that is over: wall time, by its event log.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def job(spec_path: str, store_path: str, arm_name: str, settings: list[str]) -> 
         checkpoint.dump(trainer)
     of_job.tell(f"a job of {config.epochs} passes, validated once")
     of_pass = one_pass(trainer)
-    of_pass.tell(f"its last pass again, {config.hidden_size} units")
+    of_pass.tell(f"one more pass, {config.hidden_size} units")
 
 
 def one_pass(trainer: Trainer) -> Stopwatch:
@@ -102,7 +102,7 @@ def one_pass(trainer: Trainer) -> Stopwatch:
     with (
         watch.times("windows drawn, their targets taken out", trainer, "_draw_batches"),
         watch.times("inputs taken out", trainer, "_inputs_of"),
-        watch.times(lambda name, *_: f"recurrence, {name}", native, "call"),
+        watch.times(lambda name, *_: f"in C: {name}", native, "call"),
         watch.times("gradients by head, biases and loss", torch.autograd, "grad"),
         watch.times("room for the recurrence", recurrence._Share, "__init__"),
         watch.times("gradient as one vector, clipped", trainer, "_set_gradients"),

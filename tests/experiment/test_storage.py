@@ -125,9 +125,6 @@ for line in sys.stdin:
 """
 
 
-RACES = 40
-
-
 def test_of_several_creators_exactly_one_wins(place: str) -> None:
     """Also if all write the same: the fence between two drivers relies on it."""
     command = [sys.executable, "-c", CREATOR, place]
@@ -144,14 +141,14 @@ def test_of_several_creators_exactly_one_wins(place: str) -> None:
 
         assert answers() == ["ready"] * 3
         winners = Counter[int]()
-        for key in range(RACES):
+        for key in range(100):
             for racer in racers:
                 print(key, file=racer.stdin, flush=True)
             told = answers()
             assert sorted(told) == ["lost", "lost", "won"], key
             winners[told.index("won")] += 1
     assert len(winners) > 1, "no race"
-    assert len(open_storage(place).keys("race/")) == RACES
+    assert len(open_storage(place).keys("race/")) == 100
 
 
 @pytest.mark.parametrize(
