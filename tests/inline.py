@@ -15,6 +15,7 @@ from study.experiment.engine import Prepared, _begin, prepare
 from study.experiment.eventlog import EventLog
 from study.experiment.storage import LocalStorage
 from study.experiment.trial import RunningJob, Worker
+from study.spec import StudySpec
 from study.training.loop import DeviceData
 
 QUICK: dict[str, Any] = {
@@ -34,8 +35,12 @@ class InlineStudy:
     storage: LocalStorage
 
     def train(self, **changes: Any) -> tuple[Book, Prepared]:
+        """Train all that is left to train of a small study."""
+        return self.train_spec(small_spec(**QUICK | changes))
+
+    def train_spec(self, spec: StudySpec) -> tuple[Book, Prepared]:
         """Train all that is left to train; as one launch of `study run` does."""
-        prepared = prepare(small_spec(**QUICK | changes), self.store)
+        prepared = prepare(spec, self.store)
         log = EventLog(self.storage)
         _begin(log, prepared)
         book = Book(prepared.spec, prepared.arms, log)
@@ -57,7 +62,11 @@ class InlineStudy:
         return book, prepared
 
     def finish(self, **changes: Any) -> Book:
+        """Train a small study, then score its replicates."""
+        return self.finish_spec(small_spec(**QUICK | changes))
+
+    def finish_spec(self, spec: StudySpec) -> Book:
         """Train, then score the replicates."""
-        book, prepared = self.train(**changes)
+        book, prepared = self.train_spec(spec)
         confirm(book, prepared.store, self.storage)
         return book
