@@ -30,6 +30,18 @@ os.environ |= {"AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+def _folder_of_files() -> Path:
+    """Where tests write: in memory, if it has room. The product syncs all that it writes, which a
+    disk takes milliseconds for; hosts of the test bed share no memory."""
+    memory, room = Path("/dev/shm"), 4e9
+    shared = "STUDY_TESTBED" in os.environ
+    roomy = memory.is_dir() and shutil.disk_usage(memory).free > room
+    return memory if roomy and not shared else Path("/tmp")
+
+
+os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_folder_of_files()))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _private_temporary_folder() -> Iterator[None]:
     """Ray, Tune and MLflow leave files in the temporary folder; ours goes when the tests end.

@@ -2,8 +2,8 @@
 
 One study runs undisturbed. A second one, of the same spec, meets with what happens on clusters: its
 first driver is shut out by another one, its second loses a worker and is then killed, its third
-ends it. A third one has one worker where the first has two. All must be the same study. Everything
-else is asked of the finished ones.
+ends it. A third one has one worker where the first has two. All must be the same study (`make
+slow`). Everything else is asked of the first (`make test`).
 """
 
 from __future__ import annotations
@@ -135,6 +135,7 @@ def _kill_a_worker(place: Place) -> None:
     wait_until(lost, "a lost job")
 
 
+@pytest.mark.slow
 def test_disturbances_change_nothing(calm: Place, rough: Place) -> None:
     """The same decisions and numbers, and bit-identical networks and simulations."""
     for place in (calm, rough):
@@ -145,6 +146,7 @@ def test_disturbances_change_nothing(calm: Place, rough: Place) -> None:
     assert sum(key.startswith("trials/") for key in undisturbed["files"]) == ARMS * REPLICATES
 
 
+@pytest.mark.slow
 def test_one_worker_finds_what_two_find(calm: Place, alone: Place) -> None:
     """The same decisions and numbers, and bit-identical networks and simulations."""
     if not takes_turns(calm):
@@ -186,6 +188,7 @@ def takes_turns(place: Place) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_the_rough_study_was_rough(rough: Place) -> None:
     kinds = Counter(event["event"] for event in rough.events())
     assert kinds["launch"] == 4  # three drivers and the stranger
@@ -193,6 +196,7 @@ def test_the_rough_study_was_rough(rough: Place) -> None:
     assert kinds["test_read"] == 1
 
 
+@pytest.mark.slow
 def test_no_event_is_told_twice(rough: Place) -> None:
     for kind, name in (("asked", ["key"]), ("reported", ["key", "epoch"]), ("evaluated", ["key"]),
                        ("decided", ["arm", "cohort", "rung"]), ("selected", ["arm"])):  # fmt: skip
@@ -201,6 +205,7 @@ def test_no_event_is_told_twice(rough: Place) -> None:
     assert len(rough.events("asked")) == JOBS
 
 
+@pytest.mark.slow
 def test_nothing_is_left_behind(calm: Place, rough: Place) -> None:
     try:
         wait_until(lambda: not ray_processes(), "the end of all Ray processes", 120)
@@ -211,7 +216,7 @@ def test_nothing_is_left_behind(calm: Place, rough: Place) -> None:
         assert left == [".driver"]
 
 
-@pytest.fixture(scope="module", params=["calm", "rough"])
+@pytest.fixture(scope="module", params=["calm", pytest.param("rough", marks=pytest.mark.slow)])
 def runs(request: pytest.FixtureRequest) -> list[Any]:
     """All MLflow runs of a study."""
     from mlflow import MlflowClient
@@ -270,6 +275,7 @@ def test_mlflow_has_every_epoch_once(runs: list[Any]) -> None:
             assert {"test/nse_median", "val/nse_median"} <= set(run.curve)
 
 
+@pytest.mark.slow
 def test_going_on_with_a_finished_study_changes_nothing(rough: Place) -> None:
     before, log = facts(rough), rough.events()
     ended = rough.run()
