@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +15,10 @@ from scipy import stats
 from calibration.worlds import BENCHMARK, Floats, World
 from study.report.statistics import combined_effect, paired_effect
 
-pytestmark = pytest.mark.calibration
-
 SEEDS = (5, 8, 16)
 STUDIES = 1200
+FEW = 150
+"""Studies of a case in `make slow`, where one number of seeds stands for all."""
 BOOTSTRAP = 300
 """Repetitions in each study: fewer than a report has, for their number moves no interval's mean."""
 BOUNDS = (0.93, 0.97)
@@ -83,29 +84,42 @@ def pool() -> Iterator[Executor]:
         yield executor
 
 
+def cases(names: Iterable[str], seeds: int) -> list[Any]:
+    """All of them with every number of seeds, and all once more with few studies."""
+    whole = [
+        pytest.param(n, s, STUDIES, marks=pytest.mark.calibration) for n in names for s in SEEDS
+    ]
+    return whole + [pytest.param(n, seeds, FEW, marks=pytest.mark.slow) for n in names]
+
+
+def bounds(studies: int) -> tuple[float, float]:
+    """Of the coverage: wider for few studies, by what chance does to 95 %."""
+    if studies == STUDIES:
+        return BOUNDS
+    low, high = (float(stats.binom.ppf(q, studies, 0.95)) / studies for q in (0.005, 0.995))
+    return low, high
+
+
 def most_by_chance(share: float, studies: int) -> float:
     """The share that so many studies exceed in one of forty cases, if this is the true one."""
     return float(stats.binom.ppf(0.975, studies, share)) / studies
 
 
-@pytest.mark.parametrize("seeds", SEEDS)
-@pytest.mark.parametrize("name", NULLS)
-def test_false_positives(name: str, seeds: int, pool: Executor) -> None:
+@pytest.mark.parametrize(("name", "seeds", "studies"), cases(NULLS, 5))
+def test_false_positives(name: str, seeds: int, studies: int, pool: Executor) -> None:
     world = NULLS[name]
-    share = 1 - coverage(pool, ours, world, seeds, STUDIES)
-    most = most_by_chance(0.05, STUDIES)
+    share = 1 - coverage(pool, ours, world, seeds, studies)
+    most = most_by_chance(0.05, studies)
     print(f"\nfalse positives  {name:48} S={seeds:2}  {share:6.1%}  (at most {most:.1%})")
     assert share <= most
 
 
-@pytest.mark.parametrize("seeds", SEEDS)
-@pytest.mark.parametrize("name", EFFECTS)
-def test_coverage(name: str, seeds: int, pool: Executor) -> None:
-    share = coverage(pool, ours, EFFECTS[name], seeds, STUDIES)
-    print(
-        f"\ncoverage         {name:48} S={seeds:2}  {share:6.1%}  ({BOUNDS[0]:.0%}-{BOUNDS[1]:.0%})"
-    )
-    assert BOUNDS[0] <= share <= BOUNDS[1]
+@pytest.mark.parametrize(("name", "seeds", "studies"), cases(EFFECTS, 8))
+def test_coverage(name: str, seeds: int, studies: int, pool: Executor) -> None:
+    share = coverage(pool, ours, EFFECTS[name], seeds, studies)
+    low, high = bounds(studies)
+    print(f"\ncoverage         {name:48} S={seeds:2}  {share:6.1%}  ({low:.0%}-{high:.0%})")
+    assert low <= share <= high
 
 
 def interaction_covered(seeds: int, studies: range) -> int:
@@ -122,17 +136,27 @@ def interaction_covered(seeds: int, studies: range) -> int:
     return hits
 
 
-@pytest.mark.parametrize("seeds", SEEDS)
-def test_coverage_of_an_interaction(seeds: int, pool: Executor) -> None:
-    parts = [range(first, STUDIES, PROCESSES) for first in range(PROCESSES)]
-    share = sum(pool.map(partial(interaction_covered, seeds), parts)) / STUDIES
-    print(f"\ncoverage         {'interaction of +0.02, four arms':48} S={seeds:2}  {share:6.1%}")
-    assert BOUNDS[0] <= share <= BOUNDS[1]
+@pytest.mark.parametrize(
+    ("name", "seeds", "studies"), cases(["interaction of +0.02, four arms"], 5)
+)
+def test_coverage_of_an_interaction(name: str, seeds: int, studies: int, pool: Executor) -> None:
+    parts = [range(first, studies, PROCESSES) for first in range(PROCESSES)]
+    share = sum(pool.map(partial(interaction_covered, seeds), parts)) / studies
+    low, high = bounds(studies)
+    print(f"\ncoverage         {name:48} S={seeds:2}  {share:6.1%}  ({low:.0%}-{high:.0%})")
+    assert low <= share <= high
 
 
-def test_the_usual_method_is_refused_by_these_bounds(pool: Executor) -> None:
+@pytest.mark.parametrize(
+    "studies",
+    [
+        pytest.param(STUDIES, marks=pytest.mark.calibration),
+        pytest.param(FEW, marks=pytest.mark.slow),
+    ],
+)
+def test_the_usual_method_is_refused_by_these_bounds(studies: int, pool: Executor) -> None:
     """So that the bounds are seen to refuse something."""
     name = "+0.005, by seeds alone"
-    share = coverage(pool, percentile, EFFECTS[name], 5, STUDIES)
+    share = coverage(pool, percentile, EFFECTS[name], 5, studies)
     print(f"\ncoverage         {name + ', percentile bootstrap':48} S= 5  {share:6.1%}")
-    assert share < BOUNDS[0]
+    assert share < bounds(studies)[0]

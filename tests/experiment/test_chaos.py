@@ -1,7 +1,9 @@
-"""Twenty kills at random, of everything that runs, leave a study as it would have been.
+"""Kills of everything that runs leave a study as it would have been.
 
-`make chaos` runs this: one study undisturbed, and one whose drivers, workers, raylets and MLflow
-server are killed (`SIGKILL`) in an order drawn from a seed, and started again where somebody would.
+One study runs undisturbed. The drivers, workers, raylets and MLflow server of another one are
+killed (`SIGKILL`), and started again where somebody would: twenty times in an order drawn from a
+seed (`make chaos`), and six times, each of them in the search and those that hold state in the
+confirmation, too (`make slow`).
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,23 +29,64 @@ from mlflow import MlflowClient
 from place import Place, facts, ray_processes, wait_until
 from small import small_content
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(2400)]
+from study.experiment.jobs import JobKey
 
-CONTENT = small_content(
-    training__epochs=12,
-    training__batch_size=1,
-    training__targets_per_window=10,
-    resources__kernel="torch",  # an epoch of about half a second: time to be killed in
-    search__rungs=[2],
-    search__cohorts=4,
-    search__cohort_size=6,
-    search__reduction=3,
-    confirmation={"candidates": 2, "candidate_seeds": 1, "seeds": 4},
-)
+pytestmark = pytest.mark.timeout(2400)
+
 VICTIMS = ("driver", "worker", "raylet", "server")
-KILLS = 20
-SEED = 1
 PATIENCE_SECONDS = 120
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Who is killed when, and how large a study it takes."""
+
+    cohorts: int
+    epochs: int
+    seeds: int
+    kills: tuple[tuple[str, str], ...]
+    """(victim, stage of the jobs that are then under way)"""
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """The study's spec."""
+        return small_content(
+            training__epochs=self.epochs,
+            training__batch_size=1,
+            training__targets_per_window=10,
+            resources__kernel="torch",  # an epoch of about half a second: time to be killed in
+            search__rungs=[2],
+            search__cohorts=self.cohorts,
+            search__cohort_size=6,
+            search__reduction=3,
+            confirmation={"candidates": 2, "candidate_seeds": 1, "seeds": self.seeds},
+        )
+
+
+def twenty() -> Plan:
+    victims = list(VICTIMS) * 5
+    random.Random(1).shuffle(victims)
+    return Plan(
+        cohorts=4, epochs=12, seeds=4, kills=tuple((victim, "search") for victim in victims)
+    )
+
+
+SIX = Plan(
+    cohorts=1,
+    epochs=6,
+    seeds=3,
+    kills=(*((victim, "search") for victim in VICTIMS), ("worker", "replicate"),
+           ("driver", "replicate")),
+)  # fmt: skip
+PLANS = [
+    pytest.param(SIX, id="six", marks=pytest.mark.slow),
+    pytest.param(twenty(), id="twenty", marks=pytest.mark.chaos),
+]
+
+
+@pytest.fixture(scope="module", params=PLANS)
+def plan(request: pytest.FixtureRequest) -> Plan:
+    return request.param  # type: ignore[no-any-return]
 
 
 class Server:
@@ -101,8 +145,9 @@ class Chaos:
     def reports(self) -> int:
         return len(self.place.events("reported"))
 
-    def disturb(self, victim: str) -> None:
+    def disturb(self, victim: str, stage: str) -> None:
         """Let the study come further, kill, and start again what a person would."""
+        wait_until(lambda: self._has_begun(stage), f"a job of stage {stage}", PATIENCE_SECONDS)
         before = self.reports()
         wait_until(lambda: self.reports() >= before + 2, "two more epochs", PATIENCE_SECONDS)
         assert not self.place.events("test_read"), "the study is too short for so many kills"
@@ -120,6 +165,9 @@ class Chaos:
             self.driver = self.place.start()
         self.done[victim] += 1
 
+    def _has_begun(self, stage: str) -> bool:
+        return any(JobKey.parse(e["key"]).stage == stage for e in self.place.events("reported"))
+
     def _kill_process(self, victim: str) -> bool:
         mark = "Trainable" if victim == "worker" else "raylet/raylet"
         found = [pid for pid, name in ray_processes().items() if mark in name]
@@ -133,9 +181,9 @@ class Chaos:
 
 
 @pytest.fixture(scope="module")
-def calm(synthetic_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
+def calm(plan: Plan, synthetic_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
     """The study that nothing happened to."""
-    place = new_place(tmp_path_factory.mktemp("calm"), synthetic_store, None)
+    place = new_place(plan, tmp_path_factory.mktemp("calm"), synthetic_store, None)
     _, told = (driver := place.start()).communicate(timeout=900)
     assert driver.returncode == 0, told
     return place
@@ -143,16 +191,14 @@ def calm(synthetic_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Pla
 
 @pytest.fixture(scope="module")
 def chaos(
-    synthetic_store: Path, server: Server, tmp_path_factory: pytest.TempPathFactory
+    plan: Plan, synthetic_store: Path, server: Server, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Chaos]:
     """The study that everything happened to."""
-    place = new_place(tmp_path_factory.mktemp("chaos"), synthetic_store, server.uri)
+    place = new_place(plan, tmp_path_factory.mktemp("chaos"), synthetic_store, server.uri)
     chaos = Chaos(place, server)
-    victims = list(VICTIMS) * (KILLS // len(VICTIMS))
-    random.Random(SEED).shuffle(victims)
     try:
-        for victim in victims:
-            chaos.disturb(victim)
+        for victim, stage in plan.kills:
+            chaos.disturb(victim, stage)
         chaos.finish()
         yield chaos
     finally:
@@ -160,9 +206,9 @@ def chaos(
         chaos.driver.communicate()
 
 
-def new_place(folder: Path, store: Path, uri: str | None) -> Place:
+def new_place(plan: Plan, folder: Path, store: Path, uri: str | None) -> Place:
     spec = folder / "small.yaml"
-    spec.write_text(yaml.safe_dump(CONTENT))
+    spec.write_text(yaml.safe_dump(plan.content))
     return Place(results=folder / "results", spec=spec, store=store, tracking_uri=uri)
 
 
@@ -178,8 +224,9 @@ def runs(chaos: Chaos) -> list[Any]:
     return list(found)
 
 
-def test_everything_was_killed(chaos: Chaos) -> None:
-    assert chaos.done == dict.fromkeys(VICTIMS, KILLS // len(VICTIMS))
+def test_everything_was_killed(plan: Plan, chaos: Chaos) -> None:
+    assert chaos.done == Counter(victim for victim, _ in plan.kills)
+    assert chaos.done.keys() == set(VICTIMS)
     kinds = Counter(event["event"] for event in chaos.place.events())
     assert kinds["launch"] == 1 + chaos.done["driver"] + chaos.done["raylet"]
     assert kinds["lost"] >= 1
@@ -194,10 +241,10 @@ def test_it_is_the_same_study(calm: Place, chaos: Chaos) -> None:
     assert any(key.startswith("trials/") for key in undisturbed["files"])
 
 
-def test_every_identity_has_one_run(chaos: Chaos, runs: list[Any]) -> None:
+def test_every_identity_has_one_run(plan: Plan, chaos: Chaos, runs: list[Any]) -> None:
     told = Counter(run.data.tags["study.identity"] for run in runs)
     assert set(told.values()) == {1}
-    arms = len(CONTENT["factors"]["snow"])
+    arms = len(plan.content["factors"]["snow"])
     assert len(runs) == 1 + arms + len(chaos.place.events("asked"))
     assert {run.info.status for run in runs} == {"FINISHED"}
 
