@@ -22,6 +22,8 @@ class Fault:
     """Text that the file has exactly once ..."""
     new: str
     """... and what stands in its place."""
+    tests: tuple[str, ...]
+    """Tests that claim to see it, as pytest names them: few, and fast."""
 
 
 NAMED = (
@@ -31,6 +33,7 @@ NAMED = (
         file="study/native/recurrence.c",
         old="dc_now * i * (1.0f - g * g),",
         new="dc_now * i * (1.0f + g * g),",
+        tests=("tests/models/test_native.py::test_outputs_and_gradients_are_those_of_torch",),
     ),
     Fault(
         what="the warm-up mask off by a day",
@@ -38,6 +41,10 @@ NAMED = (
         file="study/data/splits.py",
         old="gaps[:, warmup + 1 :] == gaps[:, : valid.shape[1] - warmup]",
         new="gaps[:, warmup + 1 :] == gaps[:, 1 : valid.shape[1] - warmup + 1]",
+        tests=(
+            "tests/data/test_periods.py::test_a_day_is_warm_if_it_and_all_days_before_are_valid",
+            "tests/data/test_arrays.py::test_masked_days_are_those_a_gap_spoils_in_any_input",
+        ),
     ),
     Fault(
         what="the scaler fitted on all days",
@@ -45,6 +52,7 @@ NAMED = (
         file="study/data/arrays.py",
         old="{n: series[n][taught, train] for n in inputs.dynamic},",
         new="{n: series[n][taught] for n in inputs.dynamic},",
+        tests=("tests/data/test_arrays.py::test_only_training_days_reach_the_scaler",),
     ),
     Fault(
         what="test discharge read in search",
@@ -52,6 +60,7 @@ NAMED = (
         file="study/data/arrays.py",
         old='read = {name for name in periods if name != "test" or read_test}',
         new="read = set(periods)",
+        tests=("tests/data/test_arrays.py::test_test_discharge_is_not_there_unless_asked_for",),
     ),
     Fault(
         what="halving keeps the worst",
@@ -59,6 +68,7 @@ NAMED = (
         file="study/experiment/scheduler.py",
         old="key=lambda job: (-finite(job.scores[rung]), job.key.trial)",
         new="key=lambda job: (finite(job.scores[rung]), job.key.trial)",
+        tests=("tests/experiment/test_book.py::test_who_goes_on",),
     ),
     Fault(
         what="common draws not common",
@@ -66,6 +76,7 @@ NAMED = (
         file="study/experiment/search.py",
         old="_share(self._search, self._seed, index, name)",
         new="_share(self._search, derive(self._seed, self._arm.name), index, name)",
+        tests=("tests/experiment/test_search.py::test_arms_share_their_first_draws",),
     ),
     Fault(
         what="the seeds' part left out of the interval",
@@ -73,6 +84,9 @@ NAMED = (
         file="study/report/spread.py",
         old="seeds.append(Component.of_seeds(float(np.var(medians)), len(scores)))",
         new="seeds.append(Component.of_seeds(0.0, len(scores)))",
+        tests=(
+            "tests/report/test_statistics.py::test_intervals_of_few_seeds_cover_where_percentiles_do_not",
+        ),
     ),
     Fault(
         what="the verdict's sign",
@@ -80,6 +94,7 @@ NAMED = (
         file="study/report/statistics.py",
         old="told = verdict(low, high, margin=margin, seeds=seeds)",
         new="told = verdict(-high, -low, margin=margin, seeds=seeds)",
+        tests=("tests/report/test_statistics.py::test_swapping_the_arms_mirrors_the_effect",),
     ),
     Fault(
         what="a replayed event counted twice",
@@ -88,6 +103,7 @@ NAMED = (
         file="study/experiment/book.py",
         old="if epoch in job.reports:  # told again",
         new="if False:  # told again",
+        tests=("tests/experiment/test_book.py::test_an_epoch_told_again_counts_once",),
     ),
     Fault(
         what="a bundle without clipping at 0",
@@ -99,6 +115,7 @@ NAMED = (
         new="""\
     flow = graph.add("Add", graph.add("Mul", y, std), mean)
     graph.add("Identity", flow, output="qsim")""",
+        tests=("tests/export/test_parity.py::test_every_backend_says_what_the_study_said",),
     ),
 )
 
@@ -109,6 +126,7 @@ READ = (
         file="study/data/camels_us.py",
         old="FT3_IN_M3 = 0.3048**3",
         new="FT3_IN_M3 = 0.305**3",
+        tests=("tests/data/test_camels_us.py::test_discharge_is_a_depth_of_the_header_area",),
     ),
     Fault(
         what="the winner chosen on the test period",
@@ -116,6 +134,7 @@ READ = (
         file="study/experiment/progress.py",
         old='key=lambda arm: means[arm]["validation"]["nse_median"]',
         new='key=lambda arm: means[arm].get("test", means[arm]["validation"])["nse_median"]',
+        tests=("tests/export/test_bundle.py::test_the_winner_is_the_best_on_validation",),
     ),
     Fault(
         what="the EA-LSTM's input gate without its bias",
@@ -123,6 +142,7 @@ READ = (
         file="study/models/ealstm.py",
         old="input_gate=torch.sigmoid(static_BS @ self.weight_s.T + self.bias_s),",
         new="input_gate=torch.sigmoid(static_BS @ self.weight_s.T),",
+        tests=("tests/models/test_native.py::test_outputs_and_gradients_are_those_of_torch",),
     ),
     Fault(
         what="seeds shared between arms",
@@ -131,6 +151,7 @@ READ = (
         file="study/experiment/jobs.py",
         old='return derive("training", spec.search.seed, *key)',
         new='return derive("training", spec.search.seed, *key[1:])',
+        tests=("tests/experiment/test_jobs.py::test_every_job_has_random_streams_of_its_own",),
     ),
     Fault(
         what="the checkpoint that the log knows removed",
@@ -138,6 +159,9 @@ READ = (
         file="study/experiment/trial.py",
         old="for epoch in self._saved[:-2]:",
         new="for epoch in self._saved[:-1]:",
+        tests=(
+            "tests/experiment/test_interruption.py::test_a_job_told_to_save_is_gone_on_with_to_the_bit",
+        ),
     ),
     Fault(
         what="the log's last events lost at resume",
@@ -146,6 +170,9 @@ READ = (
         file="study/experiment/eventlog.py",
         old="for content in storage.read_all(keys):",
         new="for content in storage.read_all(keys[:-1]):",
+        tests=(
+            "tests/experiment/test_eventlog.py::test_events_come_back_in_order_with_their_time",
+        ),
     ),
     Fault(
         what="S3 asked to overwrite what is there",
@@ -153,6 +180,9 @@ READ = (
         file="study/experiment/storage/s3.py",
         old='Body=content, Metadata=metadata, IfNoneMatch="*")',
         new="Body=content, Metadata=metadata)",
+        tests=(
+            "tests/experiment/test_storage.py::test_create_refuses_an_existing_object_and_leaves_it[s3]",
+        ),
     ),
     Fault(
         what="the spec's equivalence margin ignored",
@@ -165,6 +195,7 @@ READ = (
         new="""\
         regions=evidence.regions[chosen],
 """,
+        tests=("tests/report/test_effects.py",),
     ),
     Fault(
         what="gaps of a prediction's forcing filled in silence",
@@ -172,6 +203,7 @@ READ = (
         file="study/export/forcing.py",
         old="series = variable.reindex(time=days).transpose(",
         new='series = variable.reindex(time=days, method="ffill").transpose(',
+        tests=("tests/export/test_predict.py::test_bad_forcing",),
     ),
     Fault(
         what="the evidence of a begun study open to change",
@@ -179,6 +211,10 @@ READ = (
         file="study/spec/study.py",
         old='content["evidence"].pop("split", None)  # until the test is read, see `engine`',
         new='del content["evidence"]',
+        tests=(
+            "tests/test_spec.py::test_what_may_grow_is_not_in_the_digest",
+            "tests/test_spec.py::test_a_spec_from_before_there_was_a_split_is_the_same_study",
+        ),
     ),
 )
 
