@@ -28,8 +28,11 @@ import pytest
 sys.exit(pytest.main(sys.argv[1:]))
 """
 
-SLIPS = ("ImportError", "ModuleNotFoundError", "NameError", "SyntaxError", "UnboundLocalError")
-"""Failures that say that a fault was written badly, and not that a test has seen it."""
+SLIPS = (
+    *("ImportError", "ModuleNotFoundError", "NameError", "SyntaxError", "UnboundLocalError"),
+    "Failed: Timeout",
+)
+"""Failures that say that a fault was written badly, or a machine is slow: no test has seen it."""
 
 
 @dataclass(frozen=True, kw_only=True)
