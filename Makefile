@@ -7,7 +7,7 @@ export RAY_USAGE_STATS_ENABLED := 0
 
 CHROMIUM ?= /usr/bin/chromium
 
-.PHONY: demo test slow chaos testbed calibration browser notebooks lint bench neuralhydrology shyft parity clean
+.PHONY: demo test slow mutants chaos testbed calibration browser notebooks lint bench neuralhydrology shyft parity clean
 
 .venv/ready: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -24,6 +24,9 @@ test: .venv/ready  ## all tests but the slow ones
 
 slow: .venv/ready  ## tests that take a minute and more
 	$(BIN)/pytest -m slow
+
+mutants: .venv/ready  ## twenty faults in a copy, each of which its tests must see
+	$(BIN)/python -m tests.mutants
 
 chaos: .venv/ready  ## a study whose every part is killed, beside one that is left in peace
 	$(BIN)/pytest -m chaos tests/experiment/test_chaos.py

@@ -90,8 +90,10 @@ def test_what_may_grow_is_not_in_the_digest() -> None:
     digest = parse_spec(small_content(), "test").digest()
     for free in ("search__cohorts", "confirmation__seeds"):
         assert parse_spec(small_content(**{free: 9}), "test").digest() == digest
-    for fixed, value in (("search__seed", 9), ("training__warmup", 9), ("search__reduction", 4)):
-        assert parse_spec(small_content(**{fixed: value}), "test").digest() != digest
+    fixed: dict[str, float] = {"search__seed": 9, "training__warmup": 9, "search__reduction": 4}
+    fixed |= {"evidence__equivalence": 0.02, "evidence__repetitions": 300}
+    for key, value in fixed.items():
+        assert parse_spec(small_content(**{key: value}), "test").digest() != digest
     recomputed = small_content(data__attributes_source="recomputed")
     assert parse_spec(recomputed, "test").digest() != digest
 

@@ -31,6 +31,7 @@ from study.experiment.progress import (
     planned_epochs,
     planned_jobs,
     seconds_left,
+    winner_of,
 )
 from study.experiment.storage import LocalStorage
 from study.spec import StudySpec
@@ -318,6 +319,19 @@ def test_the_winner_is_the_candidate_that_is_best_with_fresh_seeds(
         trial = book.jobs[JobKey(arm, "search", 2, 0)]
         assert all(j.hyperparameters == trial.hyperparameters for j in jobs)
         assert {j.epochs for j in jobs} == {spec.training.epochs}  # at full cap
+
+
+def test_the_test_period_does_not_choose_the_winner(new_storage: NewStorage) -> None:
+    """One arm is better on validation, the other one on the test."""
+    book = drive(small_spec(), new_storage())
+    scores = {
+        "lstm": {"validation": 0.6, "test": 0.5},
+        "lstm-snow": {"validation": 0.5, "test": 0.6},
+    }
+    for arm, by_period in scores.items():
+        for job in book.replicates(arm):
+            book.evaluated(job.key, {p: {"nse_median": nse} for p, nse in by_period.items()})
+    assert winner_of(book) == "lstm"
 
 
 def test_a_study_that_grows_keeps_what_it_has(new_storage: NewStorage) -> None:

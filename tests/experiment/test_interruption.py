@@ -19,6 +19,7 @@ from study.experiment.book import Book
 from study.experiment.engine import _begin, open_ledger, prepare
 from study.experiment.eventlog import EventLog
 from study.experiment.interruption import Interruption, interruptible
+from study.experiment.jobs import JobKey
 from study.experiment.storage import LocalStorage
 from study.experiment.trial import RunningJob, Worker
 from study.training.loop import DeviceData
@@ -142,3 +143,23 @@ def test_a_job_told_to_save_is_gone_on_with_to_the_bit(
     assert [third["loss"], fourth["loss"]] == [r["loss"] for r in reports[2:]]
     key = storages[0].keys("trials/")[-1]
     assert storages[1].read(key) == storages[0].read(key)
+
+
+def test_a_job_killed_before_its_report_goes_on(synthetic_store: Path, tmp_path: Path) -> None:
+    """The log does not know of the latest checkpoint then: the one before must still be there."""
+    prepared = prepare(small_spec(**QUICK | {"training__epochs": 4}), synthetic_store)
+    storage, key = LocalStorage(tmp_path), JobKey("lstm", "search", 0, 0)
+    worker = Worker(
+        spec=prepared.spec,
+        arms={arm.name: arm for arm in prepared.arms},
+        data=DeviceData(prepared.arrays),
+        storage=storage,
+    )
+    killed = RunningJob(worker, key, {}, saved=0)
+    killed.often = True
+    told = [killed.step(), killed.step()]
+    unheard = killed.step()
+    assert told[-1]["epoch"] == 2 and told[-1]["saved"] is True
+    going_on = RunningJob(worker, key, {}, saved=told[-1]["epoch"])
+    assert going_on.step()["loss"] == unheard["loss"]
+    assert len(storage.keys("trials/")) == 2, "and no more than these are kept"

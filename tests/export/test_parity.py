@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from parity import Parity
 
+from study import models
 from study.experiment.confirm import read_predictions
 from study.export.backends import BACKENDS
+from study.export.backends.onnx import OnnxNetwork
+from study.export.backends.torch import TorchNetwork
 from study.export.bundle import read_bundle
 from study.export.forcing import read_forcing
+from study.export.graph import build_graph
+from study.export.manifest import FORMAT, Manifest
 from study.export.predict import named_period, predict
+from study.export.program import Physical
 from study.export.winner import export_arm
 
 from .conftest import (
@@ -73,3 +81,58 @@ def test_every_kind_of_forcing(
     for member, job in enumerate(book.replicates(ARMS[0])):
         expected = read_predictions(study.storage, job.key)["test"]
         assert_within(found["qsim_members"].values[member], expected)
+
+
+def by_hand(scale: str, *, corrects: bool) -> Manifest:
+    """Of a network of one input, whose output is in units of 2 mm/d about 1 mm/d or of a basin."""
+    discharge = {"name": "qobs", "units": "mm/d", "mean": 1.0, "std": 2.0}
+    empty = ("factors", "training", "periods", "metrics", "digests", "provenance", "checksums")
+    content: dict[str, Any] = {
+        **{part: {} for part in empty},
+        **dict.fromkeys(("static_inputs", "basins", "licences"), ()),
+        "format": FORMAT,
+        "name": "by hand",
+        "study": None,
+        "arm": None,
+        "members": 1,
+        "model": "lstm",
+        "hidden_size": 3,
+        "discharge_scale": scale,
+        "simulation": {"mode": "continuous", "warmup": 0},
+        "dynamic_inputs": [{"name": "prcp", "units": "mm/d", "mean": 0.0, "std": 1.0}],
+        "attributes_source": "published",
+        "baseline": discharge if corrects else None,
+        "target": discharge,
+    }
+    return Manifest.model_validate(content)
+
+
+@pytest.mark.parametrize("corrects", [False, True])
+@pytest.mark.parametrize("scale", ["common", "basin"])
+def test_no_flow_is_below_zero(scale: str, corrects: bool) -> None:
+    """The network says less than no flow on many days."""
+    manifest, draws = by_hand(scale, corrects=corrects), torch.Generator().manual_seed(1)
+    network = models.build(
+        "lstm", num_dynamic=1, num_static=0, hidden_size=3, dropout=0.0, forget_bias=1.0,
+        recurrent_init="uniform", generator=draws, output="linear", kernel="torch",
+    ).eval()  # fmt: skip
+    forcing, zeros = torch.randn(2, 60, 1, generator=draws), torch.zeros(2, 3)
+    with torch.no_grad():
+        network.head.weight.mul_(20)
+        y, _ = network(forcing, torch.zeros(2, 0))
+        network.head.bias.sub_(y.mean() + 0.3)
+        y, _ = network(forcing, torch.zeros(2, 0))
+    unit = np.array([[0.5], [3.0]]) if scale == "basin" else np.full((2, 1), 2.0)
+    baseline = np.full((2, 60), 0.25, np.float32) if corrects else None
+    mean = 0.0 if scale == "basin" else 1.0
+    flow = unit * y.numpy() + (0.25 if corrects else mean)
+    assert 0.2 < (flow < 0).mean() < 0.8
+    weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    attributes = unit if scale == "basin" else np.zeros((2, 0))
+    for backend in (
+        OnnxNetwork(manifest, build_graph(manifest, weights)),
+        TorchNetwork(Physical(manifest, network)),
+    ):
+        state = (zeros.numpy(), zeros.numpy())
+        found, _ = backend.advance(forcing.numpy(), attributes, baseline, state)
+        np.testing.assert_allclose(found, flow.clip(min=0), rtol=1e-5, atol=1e-5)

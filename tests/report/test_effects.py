@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,13 @@ from study.experiment.ledger import Ledger
 from study.experiment.storage import LocalStorage
 from study.report.compare import write_report
 from study.report.console import show_report
-from study.report.effects import contrast_effects, parts_of, split_effects
+from study.report.effects import (
+    combinations,
+    contrast_effects,
+    parts_of,
+    promotion_effect,
+    split_effects,
+)
 from study.report.evidence import Evidence, Period
 from study.report.statistics import paired_effect
 from study.seeding import derive
@@ -102,6 +109,35 @@ def test_a_part_with_one_scored_basin_has_no_effect(at: float, too_few: str) -> 
     evidence = evidence_of([0.1, NAN, 0.1, 0.1, 0.1], [0.1, 0.1, 0.2, 0.3, 0.7], "11234")
     parts = split_effects(book_of(evidence__split={"at": at}), evidence)[CONTRAST]
     assert [side for side, effect in parts.items() if effect is None] == [too_few]
+
+
+def test_verdicts_are_by_the_margin_of_the_spec() -> None:
+    """0.02 of NSE is a gain beside a margin of 0.01, and nothing beside one of 0.05."""
+    evidence = evidence_of([0.02] * 6, [0.1, 0.1, 0.2, 0.4, 0.4, 0.5], "123123")
+    for margin, verdict in ((0.01, "better"), (0.05, "equivalent")):
+        book = book_of(evidence__equivalence=margin, evidence__split={"at": 0.3})
+        effects = [
+            contrast_effects(book, evidence)[CONTRAST],
+            *split_effects(book, evidence)[CONTRAST].values(),
+            promotion_effect(book, evidence, "lstm-snow", "lstm"),
+        ]
+        assert [effect and effect.verdict for effect in effects] == [verdict] * 4
+
+
+def test_a_main_effect_is_judged_by_the_margin_of_the_spec() -> None:
+    """Two kinds of model that snow helps alike."""
+    evidence = evidence_of([0.02] * 6, [0.1] * 6, "123123")
+    period = evidence.periods["test"]
+    qsim, metrics = (
+        {**of_arms, **{f"ea{arm}": of_arm for arm, of_arm in of_arms.items()}}
+        for of_arms in (period.qsim, period.metrics)
+    )
+    period = replace(period, qsim=qsim, metrics=metrics)
+    evidence = replace(evidence, periods={"validation": period, "test": period})
+    for margin, verdict in ((0.01, "better"), (0.05, "equivalent")):
+        book = book_of(factors__model=["lstm", "ealstm"], evidence__equivalence=margin)
+        effects = {implied.name: effect for implied, effect in combinations(book, evidence)}
+        assert effects[CONTRAST].verdict == verdict
 
 
 def test_without_a_split_there_are_no_parts() -> None:
