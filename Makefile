@@ -9,7 +9,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 CHROMIUM ?= /usr/bin/chromium
 
-.PHONY: demo test slow chaos testbed calibration browser notebooks lint bench lock neuralhydrology shyft parity clean
+.PHONY: demo test slow chaos testbed calibration browser notebooks lint bench lock resolves neuralhydrology shyft parity clean
 
 LOCKED := --quiet --no-deps --require-hashes -r
 
@@ -62,6 +62,9 @@ bench: .venv/ready  ## measurements, as ratios
 
 lock: .venv/ready  ## requirements.lock and constraints.txt of pyproject.toml; versions stay: see its script
 	infra/lock/lock.sh
+
+resolves: .venv/ready  ## whether the lock can be installed with Pythons that the tests do not run with
+	infra/lock/resolves.sh 3.12 3.13 3.14
 
 neuralhydrology:  ## an environment of its own for the peer that `make test` compares with
 	PYTHON=$(PYTHON) infra/neuralhydrology/install.sh
