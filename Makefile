@@ -4,16 +4,28 @@ PYTHON ?= python3
 BIN := .venv/bin
 export MLFLOW_DISABLE_TELEMETRY := true
 export RAY_USAGE_STATS_ENABLED := 0
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PYTHONDONTWRITEBYTECODE :=
 
 CHROMIUM ?= /usr/bin/chromium
 
-.PHONY: demo test slow mutants chaos testbed calibration browser notebooks lint bench neuralhydrology shyft parity clean
+.PHONY: demo test slow mutants chaos testbed calibration browser notebooks lint bench lock resolves \
+	neuralhydrology shyft parity clean
 
-.venv/ready: pyproject.toml requirements.lock
+LOCKED := --quiet --no-deps --require-hashes -r
+
+# Three quarters of the modules are never imported: none is compiled now but what every study needs, the
+# others when they are first imported.
+.venv/ready: pyproject.toml requirements.lock requirements-torch.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		(echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1)
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[dev]'
+	sed -n '/^uv==/,/[^\\]$$/p' requirements.lock | $(BIN)/pip install $(LOCKED) /dev/stdin
+	$(BIN)/uv pip install --no-config --python $(BIN)/python $(LOCKED) requirements.lock || \
+		$(BIN)/pip install $(LOCKED) requirements.lock  # an index that only pip knows
+	$(BIN)/pip install --quiet --no-deps --no-compile -r requirements-torch.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	$(BIN)/python -c 'import matplotlib.pyplot, mlflow.pytorch, ray.tune, scipy.stats, sklearn.ensemble, torch.export'
 	@touch $@
 
 demo: .venv/ready  ## a real small study on synthetic basins whose truth is known
@@ -51,6 +63,12 @@ lint: .venv/ready  ## style and types
 
 bench: .venv/ready  ## measurements, as ratios
 	$(BIN)/pytest -m benchmark -s --timeout=0 --durations=20 tests/benchmarks
+
+lock: .venv/ready  ## requirements.lock and constraints.txt of pyproject.toml; versions stay: see its script
+	infra/lock/lock.sh
+
+resolves: .venv/ready  ## whether the lock can be installed with Pythons that the tests do not run with
+	infra/lock/resolves.sh 3.12 3.13 3.14
 
 neuralhydrology:  ## an environment of its own for the peer that `make test` compares with
 	PYTHON=$(PYTHON) infra/neuralhydrology/install.sh

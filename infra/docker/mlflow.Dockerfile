@@ -4,8 +4,8 @@
 FROM python:3.11.14-slim-bookworm
 WORKDIR /opt/tracking
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONUNBUFFERED=1
-COPY requirements.lock ./
-RUN pip install -c requirements.lock 'mlflow[auth]' 'psycopg[binary]' boto3 \
+COPY constraints.txt ./
+RUN pip install -c constraints.txt 'mlflow[auth]' 'psycopg[binary]' boto3 \
     && useradd --uid 1000 --create-home mlflow
 COPY infra/tracking/first_time.py infra/tracking/secret_files.py infra/tracking/processes.py ./
 ENV MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \

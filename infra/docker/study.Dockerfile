@@ -2,7 +2,7 @@
 #     docker build -f infra/docker/study.Dockerfile -t study:cpu .
 #     docker build -f infra/docker/study.Dockerfile -t study:cuda \
 #         --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130 .
-# Versions are those of requirements.lock. The CUDA libraries come with torch's wheel, so both
+# Versions are those of constraints.txt. The CUDA libraries come with torch's wheel, so both
 # images have one base; the host brings the driver and the NVIDIA container toolkit.
 ARG PYTHON=python:3.11.14-slim-bookworm
 
@@ -11,12 +11,12 @@ ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 WORKDIR /build
 RUN python -m venv /opt/study
 ENV PATH=/opt/study/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-COPY requirements.lock ./
-RUN pip install --no-deps --index-url "${TORCH_INDEX}" "$(grep '^torch==' requirements.lock)"
+COPY constraints.txt requirements-torch.lock ./
+RUN pip install --no-deps --index-url "${TORCH_INDEX}" -r requirements-torch.lock
 # What is needed changes seldom, the package often: it comes last, in a layer of its own.
 COPY pyproject.toml README.md LICENSE ./
 COPY study/__init__.py study/__init__.py
-RUN pip install -c requirements.lock '.[cluster]'
+RUN pip install -c constraints.txt '.[cluster]'
 
 FROM build AS package
 COPY study study

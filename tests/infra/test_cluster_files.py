@@ -69,10 +69,10 @@ def test_what_is_sent_can_be_installed_from_the_lock_file(cluster: dict[str, Any
     sent = {there: REPOSITORY / here for there, here in cluster["file_mounts"].items()
             if there.startswith("~/study/")}  # fmt: skip
     assert all(path.exists() for path in sent.values())
-    needed = ("study", "pyproject.toml", "README.md", "LICENSE", "requirements.lock")
+    needed = ("study", "pyproject.toml", "README.md", "LICENSE", "constraints.txt")
     assert {f"~/study/{name}" for name in (*needed, "search_spaces")} == set(sent)
     install = cluster["setup_commands"][-1]
-    assert "-c ~/study/requirements.lock" in install
+    assert "-c ~/study/constraints.txt" in install
     assert "[cluster]" in install
 
 

@@ -149,7 +149,7 @@ def test_its_command_is_one_of_ours(job: dict[str, Any]) -> None:
 
 def test_its_version_is_the_locked_one(job: dict[str, Any]) -> None:
     version = job["spec"]["rayClusterSpec"]["rayVersion"]
-    assert f"\nray=={version}\n" in (REPOSITORY / "requirements.lock").read_text()
+    assert f"\nray=={version}\n" in (REPOSITORY / "constraints.txt").read_text()
 
 
 def test_secrets_are_references_and_ray_wants_a_token(job: dict[str, Any]) -> None:

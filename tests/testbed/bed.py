@@ -64,7 +64,7 @@ class Bed:
         for name in ("study", "search_spaces", "infra"):
             unwanted = shutil.ignore_patterns("__pycache__", "results")
             shutil.copytree(REPOSITORY / name, checkout / name, ignore=unwanted)
-        for name in ("pyproject.toml", "requirements.lock", "README.md", "LICENSE"):
+        for name in ("pyproject.toml", "constraints.txt", "README.md", "LICENSE"):
             shutil.copy(REPOSITORY / name, checkout)
         text = yaml.safe_dump(CONTENT)
         (checkout / SPEC).write_text(text)
