@@ -28,14 +28,17 @@ LOCKED := --quiet --no-deps --require-hashes -r
 	$(BIN)/python -c 'import matplotlib.pyplot, mlflow.pytorch, ray.tune, scipy.stats, sklearn.ensemble, torch.export'
 	@touch $@
 
+# More processes than two cores need: tests wait for servers, for Ray, for processes that they kill.
+SIDE_BY_SIDE := -n 3 --dist loadgroup --no-loadscope-reorder
+
 demo: .venv/ready  ## a real small study on synthetic basins whose truth is known
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh search_spaces/demo.sh
 
 test: .venv/ready  ## all tests but the slow ones
-	$(BIN)/pytest -n 2 --dist loadfile -m 'not (benchmark or browser or calibration or chaos or slow or testbed)'
+	$(BIN)/pytest $(SIDE_BY_SIDE) -m 'not (benchmark or browser or calibration or chaos or slow or testbed)'
 
 slow: .venv/ready  ## tests that take a minute and more
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest $(SIDE_BY_SIDE) -m slow
 
 mutants: .venv/ready  ## twenty faults in a copy, each of which its tests must see
 	$(BIN)/python -m tests.mutants

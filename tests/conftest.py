@@ -28,6 +28,21 @@ for name in [n for n in os.environ if n.startswith("AWS_") and n != "AWS_EC2_MET
 os.environ |= {"AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null"}
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+SECONDS = REPOSITORY / "tests" / "collected" / "seconds.txt"
+"""What each file of tests takes, of those that take longest; see `collected/__main__.py`."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Side by side, a file's tests stay in one process, and the files that take longest begin
+    first: else the last of them runs alone."""
+    if not hasattr(config, "workerinput"):
+        return
+    lines = (line.split() for line in SECONDS.read_text().splitlines())
+    seconds = {name: float(taken) for taken, name in lines}
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+    items.sort(key=lambda item: -seconds.get(item.nodeid.partition("::")[0], 0.0))
 
 
 def _folder_of_files() -> Path:

@@ -267,8 +267,8 @@ def test_no_worker_waits_for_a_cohort(tmp_path: Path) -> None:
 def test_the_tracking_server_hears_of_every_end(tmp_path: Path) -> None:
     storage = LocalStorage(tmp_path / "study")
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    simulation = Simulation(asynchronous(), storage, Cluster(gpus=8), failure=sometimes,
-                            tracking_uri=uri)  # fmt: skip
+    spec = asynchronous(search__cohorts=1)
+    simulation = Simulation(spec, storage, Cluster(gpus=8), failure=sometimes, tracking_uri=uri)
     simulation.run()
     book, client = simulation.book, MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name("small")

@@ -32,7 +32,11 @@ from watched import (
     listening,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    pytest.mark.xdist_group("tracking servers"),  # which are started once
+]
 
 RAY_METHODS = (
     *("ray.rpc.NodeInfoGcsService/GetAllNodeInfo", "ray.rpc.InternalKVGcsService/InternalKVGet"),

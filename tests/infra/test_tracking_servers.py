@@ -29,7 +29,11 @@ from study.experiment.storage import LocalStorage
 from study.experiment.tracking.access import PATIENCE_SECONDS, check_access
 from study.experiment.tracking.tracker import Projection, Tracker
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    pytest.mark.xdist_group("tracking servers"),  # which are started once
+]
 
 WRONG = "a-password-that-is-wrong"
 
