@@ -105,6 +105,7 @@ def run(
     num_gpus: int | None = None,
     tracking_uri: str | None,
     progress: Progress = lambda book: None,
+    finish: Progress = lambda book: None,
     interruption: Interruption | None = None,
 ) -> Book:
     """Start a study or go on with it, until its replicates are scored.
@@ -117,6 +118,7 @@ def run(
         num_gpus: Likewise; they need not be there.
         tracking_uri: Of the MLflow server or database; None: no tracking.
         progress: Called whenever the book has changed.
+        finish: Called once the replicates are scored, while no other driver may begin.
         interruption: Of `interruptible`; None: signals do what they do.
 
     Raises:
@@ -139,6 +141,7 @@ def run(
             progress(book)
         if all(book.arm_failed(arm) for arm in book.arms):
             raise_failure(book)
+        finish(book)
         return book
 
 
