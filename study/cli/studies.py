@@ -88,11 +88,10 @@ def run(
     --data s3://bucket/us.zarr --results s3://bucket/results
     """
     from study.cli.answering import Ending
-    from study.experiment.engine import prepare, raise_failure, study_storage
-    from study.experiment.engine import run as run_study
+    from study.experiment.connection import Connection
     from study.experiment.interruption import interruptible
-    from study.experiment.tracking.access import check_access
-    from study.experiment.tracking.tracker import default_uri
+    from study.experiment.starting import begin, look
+    from study.experiment.storage import study_storage
     from study.report.console import LiveProgress
     from study.report.painters import Painters
     from study.spec import load_spec
@@ -101,18 +100,21 @@ def run(
     storage = study_storage(loaded.name, results)
     store = _store_path(loaded, spec, data, required=True)
     assert store is not None
-    prepared = prepare(loaded, store)
-    uri = tracking_uri or default_uri(results)
-    if tracking_uri:
-        check_access(tracking_uri)
-    if not is_s3(results):
-        Path(results).mkdir(parents=True, exist_ok=True)
+    log = look(loaded, storage)
     with (
         interruptible() as interruption,
+        Connection(address=address, num_gpus=num_gpus) as connection,
         Painters() as painters,
         LiveProgress(errors) as progress,
     ):
-        home = f"{results.rstrip('/')}/{loaded.name}"
+        prepared = begin(loaded, store, log, connection, server=tracking_uri)
+        from study.experiment.engine import raise_failure
+        from study.experiment.engine import run as run_study
+        from study.experiment.tracking.following import default_uri
+
+        uri, home = tracking_uri or default_uri(results), f"{results.rstrip('/')}/{loaded.name}"
+        if not is_s3(results):
+            Path(results).mkdir(parents=True, exist_ok=True)
         ending = Ending(storage, home=home, uri=uri, painters=painters)
 
         def follow(book: Book) -> None:
@@ -125,7 +127,7 @@ def run(
             ending(book)
 
         book = run_study(
-            prepared, storage, address=address, num_gpus=num_gpus, tracking_uri=uri,
+            prepared, storage, log=log, connection=connection, tracking_uri=uri,
             progress=follow, finish=finish, interruption=interruption,
         )  # fmt: skip
     raise_failure(book)
