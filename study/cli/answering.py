@@ -42,7 +42,7 @@ class Ending:
         """Load what the end needs, in the background; again, nothing happens."""
         if self._loading is None:
             self.painters.start()
-            self._loading = threading.Thread(target=_load, name="loading", daemon=True)
+            self._loading = threading.Thread(target=_load, name="loading")
             self._loading.start()
 
     def __call__(self, book: Book) -> None:
