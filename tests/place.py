@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from study.experiment.engine import study_storage
 from study.experiment.eventlog import EventLog
-from study.experiment.storage import Storage
+from study.experiment.storage import Storage, study_storage
 
 PATIENCE_SECONDS = float(os.environ.get("PATIENCE_SECONDS", 150))  # more on a busy machine
 

@@ -17,8 +17,9 @@ from small import small_content
 
 from study.data.store import open_store, verify
 from study.errors import InputError, SpecError
-from study.experiment.engine import open_ledger, study_storage
+from study.experiment.engine import open_ledger
 from study.experiment.eventlog import EventLog
+from study.experiment.storage import study_storage
 from study.spec import load_spec
 from study.training.checkpoint import weights
 

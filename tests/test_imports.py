@@ -33,7 +33,7 @@ DOORS = {
     "onnx": {"export/graph.py"},
     "onnxruntime": {"export/backends/onnx.py"},
     "cryptography": {"export/signature.py"},
-    "matplotlib": {"report/figures.py", "report/forest.py", "report/maps.py", "report/drawings.py"},
+    "matplotlib": {"report/figures.py", "report/forest.py", "report/maps.py", "report/sketches.py"},
     "jinja2": {"report/page.py"},
     "typer": {"cli/"},
     "shyft": {"shyft/sidecar.py"},

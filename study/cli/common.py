@@ -104,7 +104,8 @@ def local_store(place: str | Path) -> Path:
 
 def open_study(study: str, results: str) -> tuple[Ledger, Storage]:
     """A study by its name, or by its spec file."""
-    from study.experiment.engine import open_ledger, study_storage
+    from study.experiment.engine import open_ledger
+    from study.experiment.storage import study_storage
     from study.spec import load_spec
 
     name = load_spec(study).name if study.endswith((".yaml", ".yml")) else study

@@ -63,7 +63,7 @@ def export(
     if (study is None) == (registered is None):
         raise InputError("give either the name of a study, or --from models:/NAME@champion")
     if registered is not None:
-        from study.experiment.tracking.tracker import default_uri
+        from study.experiment.tracking.following import default_uri
         from study.export.registering import export_registered
 
         bundle = export_registered(registered, tracking_uri or default_uri(results), out, sign)
@@ -92,7 +92,7 @@ def promote(
     Example: study promote camels_us_snow --arm ealstm-snow --results results
     """
     from study.experiment.progress import winner_of
-    from study.experiment.tracking.tracker import default_uri
+    from study.experiment.tracking.following import default_uri
     from study.export.registering import promote as promote_arm
 
     book, storage = open_study(study, results)
@@ -198,8 +198,8 @@ def ui(
 
     Example: study ui --results results
     """
+    from study.experiment.tracking.following import default_uri
     from study.experiment.tracking.gallery import links, serve_ui
-    from study.experiment.tracking.tracker import default_uri
 
     uri = tracking_uri or default_uri(results)
     for study, address in links(uri, f"http://127.0.0.1:{port}").items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,12 +24,11 @@ from study.cli.common import (
     open_study,
     print_json,
 )
-from study.errors import InputError, StudyError
+from study.errors import InputError
 from study.experiment.storage import is_s3
 
 if TYPE_CHECKING:
     from study.experiment.book import Book
-    from study.experiment.storage import Storage
     from study.spec import StudySpec
 
 
@@ -89,60 +87,50 @@ def run(
     On a cluster: study run search_spaces/camels_us_snow.yaml --address auto
     --data s3://bucket/us.zarr --results s3://bucket/results
     """
-    from study.experiment.engine import prepare, raise_failure, study_storage
-    from study.experiment.engine import run as run_study
+    from study.cli.answering import Ending
+    from study.experiment.connection import Connection
     from study.experiment.interruption import interruptible
-    from study.experiment.tracking.access import check_access
-    from study.experiment.tracking.tracker import default_uri
+    from study.experiment.starting import begin, look
+    from study.experiment.storage import study_storage
     from study.report.console import LiveProgress
+    from study.report.painters import Painters
     from study.spec import load_spec
 
     loaded = load_spec(spec, settings or ())
     storage = study_storage(loaded.name, results)
     store = _store_path(loaded, spec, data, required=True)
     assert store is not None
-    prepared = prepare(loaded, store)
-    uri = tracking_uri or default_uri(results)
-    if tracking_uri:
-        check_access(tracking_uri)
-    if not is_s3(results):
-        Path(results).mkdir(parents=True, exist_ok=True)
-    with interruptible() as interruption, LiveProgress(errors) as progress:
+    log = look(loaded, storage)
+    with (
+        interruptible() as interruption,
+        Connection(address=address, num_gpus=num_gpus) as connection,
+        Painters() as painters,
+        LiveProgress(errors) as progress,
+    ):
+        prepared = begin(loaded, store, log, connection, server=tracking_uri)
+        from study.experiment.engine import raise_failure
+        from study.experiment.engine import run as run_study
+        from study.experiment.tracking.following import default_uri
+
+        uri, home = tracking_uri or default_uri(results), f"{results.rstrip('/')}/{loaded.name}"
+        if not is_s3(results):
+            Path(results).mkdir(parents=True, exist_ok=True)
+        ending = Ending(storage, home=home, uri=uri, painters=painters)
+
+        def follow(book: Book) -> None:
+            progress.update(book)
+            if book.trained():
+                ending.get_ready()
+
+        def finish(book: Book) -> None:
+            progress.stop()
+            ending(book)
+
         book = run_study(
-            prepared, storage, address=address, num_gpus=num_gpus, tracking_uri=uri,
-            progress=progress.update, interruption=interruption,
+            prepared, storage, log=log, connection=connection, tracking_uri=uri,
+            progress=follow, finish=finish, interruption=interruption,
         )  # fmt: skip
-    _show_answer(book, storage, f"{results.rstrip('/')}/{loaded.name}", uri)
     raise_failure(book)
-
-
-def _show_answer(book: Book, storage: Storage, home: str, uri: str) -> None:
-    """Write the winner's bundle and the report, print it, and put both into MLflow."""
-    from study.experiment.progress import winner_of
-    from study.experiment.storage import results_folder
-    from study.export.manifest import MANIFEST
-    from study.export.registering import register_arm
-    from study.export.winner import export_arm
-    from study.report.compare import REPORT, write_report
-    from study.report.console import show_report
-    from study.report.exhibits import publish
-
-    winner = winner_of(book)
-    bundle = f"export/{winner}"
-    with results_folder(storage, bundle, last=MANIFEST) as folder:
-        shutil.rmtree(folder, ignore_errors=True)  # of the study before it grew
-        export_arm(book, storage, winner, folder)
-    with results_folder(storage, "report", last=REPORT) as folder:
-        show_report(write_report(book, storage, folder), console)
-        console.print(f"report    {home}/report")
-        console.print(f"bundle    {home}/{bundle}")
-        console.print(f"MLflow    study ui --tracking-uri {uri}")
-        try:
-            publish(book, storage, uri, folder)
-            version = register_arm(book, storage, winner, uri, f"{home}/{bundle}")
-            console.print(f"model     models:/{version.name}/{version.number}")
-        except StudyError as error:
-            errors.print(f"warning: {error}; the same `study run` tries again", markup=False)
 
 
 def status(
@@ -188,12 +176,14 @@ def report(
     from study.experiment.storage import results_folder
     from study.report.compare import REPORT, write_report
     from study.report.console import show_report
+    from study.report.painters import Painters
     from study.report.selection import only
 
     book, storage = open_study(study, results)
     place = results_folder(storage, "report", last=REPORT) if out is None else nullcontext(out)
-    with place as folder:
-        content = write_report(book, storage, folder)
+    with place as folder, Painters() as painters:
+        painters.start()
+        content = write_report(book, storage, folder, painters.each)
         if as_json:
             content = json.loads((folder / REPORT).read_text())
     content = only(content, contrast) if contrast else content

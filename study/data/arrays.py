@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -74,15 +73,6 @@ class StudyArrays:
     def observed(self, period: str) -> np.ndarray:
         """(basin, day) discharge of the period's scored days, mm/d."""
         return self.qobs[:, self.periods[period]]
-
-
-def union(inputs: Sequence[Inputs]) -> Inputs:
-    """All inputs that any of these models sees, in order of first appearance."""
-    return Inputs(
-        dynamic=tuple(dict.fromkeys(n for i in inputs for n in i.dynamic)),
-        static=tuple(dict.fromkeys(n for i in inputs for n in i.static)),
-        baseline=next((i.baseline for i in inputs if i.baseline), None),
-    )
 
 
 def assemble(

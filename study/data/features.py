@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from study.spec import DataSpec
@@ -95,4 +95,13 @@ def inputs_of(levels: Mapping[str, str], data: DataSpec) -> Inputs:
         dynamic=data.forcing + SNOW_INPUTS[levels["snow"]] + SHYFT_INPUTS[levels["shyft"]],
         static=data.attributes if levels["statics"] == "on" else (),
         baseline=SHYFT_BASELINE[levels["shyft"]],
+    )
+
+
+def union(inputs: Sequence[Inputs]) -> Inputs:
+    """All inputs that any of these models sees, in order of first appearance."""
+    return Inputs(
+        dynamic=tuple(dict.fromkeys(n for i in inputs for n in i.dynamic)),
+        static=tuple(dict.fromkeys(n for i in inputs for n in i.static)),
+        baseline=next((i.baseline for i in inputs if i.baseline), None),
     )

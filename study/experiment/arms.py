@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from study.data.arrays import union
-from study.data.features import Inputs, inputs_of
+from study.data.features import Inputs, inputs_of, union
 from study.spec import CANONICAL_FACTORS, StudySpec, TrainingSpec
 
 SHORT_NAMES: Mapping[tuple[str, str], str] = {

@@ -40,8 +40,7 @@ def connected(
         num_gpus: Likewise. It may be more than there are: Ray counts them, and trials that reserve
             one which is not there train on the CPU.
     """
-    for name, value in SETTINGS.items():
-        os.environ.setdefault(name, value)
+    load(address)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     own: dict[str, Any] = {
         "_node_ip_address": "127.0.0.1",
@@ -59,6 +58,14 @@ def connected(
     finally:
         with _no_garbage():
             ray.shutdown()
+
+
+def load(address: str | None) -> None:
+    """Import Ray, with this program's settings."""
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    with nullcontext() if address else _loopback_only():
+        import ray  # noqa: F401
 
 
 def each(

@@ -32,18 +32,22 @@ class EventLog:
         """Number of events that are safe in storage."""
         self._storage = storage
         self._segments = 0
-        keys = storage.keys(PREFIX)
-        for key in keys:
+        self.catch_up()
+        self._last_flush = time.monotonic()
+
+    def catch_up(self) -> None:
+        """Read what others have appended since this was last read."""
+        new = self._storage.keys(PREFIX)[self._segments :]
+        for key in new:
             self._segments += 1
             if key != self._key(self._segments):
                 raise StudyError(
-                    f"{storage.uri}: the event log lacks segment {self._segments}; "
+                    f"{self._storage.uri}: the event log lacks segment {self._segments}; "
                     "restore it from a copy, the study cannot go on without it"
                 )
-        for content in storage.read_all(keys):
+        for content in self._storage.read_all(new):
             self.events += [json.loads(line) for line in content.splitlines()]
         self.flushed = len(self.events)
-        self._last_flush = time.monotonic()
 
     def append(self, **event: Any) -> Event:
         """Add an event, with the time of day in seconds."""

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-import torch
-
-from study import native
 from study.data.arrays import StudyArrays
 from study.experiment.limits import check_gpu_share
 from study.spec import ResourcesSpec
@@ -45,6 +42,10 @@ def use_threads(resources: ResourcesSpec) -> None:
     Where `study.native` computes the recurrence, that is one: torch's would wait for their next
     operation, at full speed, on the cores on which the recurrence's threads compute.
     """
+    import torch  # takes a second or two, which the driver's way to the first trial need not spend
+
+    from study import native
+
     compiled = resources.kernel == "auto" and native.library() is not None
     torch.set_num_threads(1 if compiled else resources.threads)
 
@@ -55,6 +56,8 @@ def device_for(resources: ResourcesSpec, arrays: StudyArrays) -> str:
     Raises:
         InputError: Trials share a GPU whose memory does not hold their data.
     """
+    import torch
+
     if not (resources.gpus and torch.cuda.is_available()):
         return "cpu"
     if resources.gpus < 1:  # a share of a GPU is a share of its memory, too

@@ -6,11 +6,14 @@ import os
 import platform
 import socket
 import subprocess
+import time
 from importlib import metadata
 from pathlib import Path
 
 from study import __version__
 
+STARTTIME = 19
+"""Of what follows the process's name in /proc/PID/stat (proc(5)); counted from boot, in ticks."""
 PACKAGES = ("torch", "ray", "optuna", "mlflow", "numpy", "pandas", "xarray", "zarr")
 
 
@@ -28,8 +31,18 @@ def collect() -> dict[str, object]:
 
 
 def host() -> dict[str, object]:
-    """This process."""
-    return {"host": socket.gethostname(), "pid": os.getpid()}
+    """This process, and how many seconds it has run."""
+    return {"host": socket.gethostname(), "pid": os.getpid(), "seconds": age()}
+
+
+def age() -> float | None:
+    """Seconds since this process began; None where the system does not tell."""
+    try:
+        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+        began = int(fields[STARTTIME]) / os.sysconf("SC_CLK_TCK")
+        return round(time.clock_gettime(time.CLOCK_BOOTTIME) - began, 2)
+    except (OSError, AttributeError):
+        return None
 
 
 def _git(*arguments: str) -> str | None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import tune
+from ray.air._internal import usage
 from ray.exceptions import RayTaskError
 from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
 from ray.tune.experiment import Trial
@@ -34,13 +35,12 @@ from study.experiment.interruption import Interruption
 from study.experiment.jobs import JobKey
 from study.experiment.placement import device_for, use_threads
 from study.experiment.storage import Storage, open_storage
-from study.experiment.trial import RunningJob, Worker
 from study.seeding import derive
 from study.spec import ResourcesSpec
-from study.training.loop import DeviceData
 
-if TYPE_CHECKING:  # workers import this module, and need no sampler
+if TYPE_CHECKING:  # workers import this module and need no sampler; drivers, and need no torch
     from study.experiment.book import Book
+    from study.experiment.trial import RunningJob
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +52,9 @@ class JobTrainable(tune.Trainable):
     """A Ray actor that trains one job after the other; one step is one epoch."""
 
     def setup(self, config: dict[str, Any], shared: dict[str, Any] | None = None) -> None:
+        from study.experiment.trial import Worker
+        from study.training.loop import DeviceData
+
         assert shared is not None  # `with_parameters` gives it
         spec = shared["spec"]
         use_threads(spec.resources)
@@ -79,6 +82,8 @@ class JobTrainable(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
+        from study.experiment.trial import RunningJob
+
         begins = self.job is None
         if self.job is None:
             self.job = RunningJob(
@@ -259,6 +264,11 @@ def _keep_credentials_here() -> None:
     ENV_VARS_TO_PROPAGATE.difference_update(secret)
 
 
+def _count_no_callbacks() -> None:
+    """Tune counts its users' callbacks for statistics that are off, and imports MLflow for it."""
+    usage.tag_callbacks = lambda callbacks: False
+
+
 @contextmanager
 def _scratch(storage: Storage) -> Iterator[str]:
     """A folder for Tune's own files, none of which is needed later. Its name is the study's, so
@@ -333,6 +343,7 @@ def sweep(
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C is the interruption's
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the book keeps what failed
     _keep_credentials_here()
+    _count_no_callbacks()
     _ = arrays.target  # here, so that no worker computes and holds one of its own
     shared = {
         "spec": book.spec,

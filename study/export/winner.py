@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 from pathlib import Path
@@ -37,6 +36,7 @@ def export_arm(
     *,
     members: int | None = None,
     key: Path | None = None,
+    evidence: Evidence | None = None,
 ) -> Manifest:
     """Write the bundle of an arm's replicates.
 
@@ -47,6 +47,7 @@ def export_arm(
         out: New folder, new `.tar`, or `s3://bucket/key`.
         members: The first so many replicates; all if None.
         key: Private key that signs the bundle.
+        evidence: What the replicates say; read from the results if None.
 
     Raises:
         InputError: The study has no such arm, or fewer replicates.
@@ -57,7 +58,7 @@ def export_arm(
     spec, arm = book.spec, book.arms[arm_name]
     config = arm.training(spec.training, jobs[0].hyperparameters)
     index = json.loads(read_result(storage, BASINS))
-    evidence = gather(book, storage)
+    evidence = gather(book, storage) if evidence is None else evidence
     places = [checkpoint_key(identity(spec, j.key, config), spec.training.epochs) for j in jobs]
     manifest = _manifest(book, arm, jobs, config, index, evidence)
     told = index["attributes"] | {SCALE: index.get("basin_scale")}
@@ -178,6 +179,4 @@ def _scores(book: Ledger, evidence: Evidence, arm_name: str, period_name: str) -
 def _figure(evidence: Evidence, arm_name: str) -> bytes:
     period = evidence.periods[evidence.verdict_period]
     figure = figures.nse_cdf({arm_name: period.nse(arm_name)}, period=evidence.verdict_period)
-    buffer = io.BytesIO()
-    figures.save_png(figure, buffer)
-    return buffer.getvalue()
+    return figures.png(figure)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
-import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,9 @@ from study.experiment.contrasts import declared_contrasts
 from study.experiment.jobs import JobKey
 from study.experiment.ledger import Ledger
 from study.experiment.progress import winner_of
-from study.experiment.storage import Storage
-from study.report import figures
+from study.experiment.storage import Storage, replacing
 from study.report.budget import search_account
-from study.report.drawings import draw_all
+from study.report.drawings import all_drawings
 from study.report.effects import (
     Parts,
     combinations,
@@ -32,12 +30,28 @@ from study.report.effects import (
 )
 from study.report.evidence import Evidence, gather, reference_summary, summary
 from study.report.page import page
+from study.report.painters import Each
+from study.report.sketches import drawn
 from study.report.statistics import Effect, arm_interval, holm
 from study.report.tables import write_tables
 from study.seeding import derive
 
 REPORT = "report.json"
 PAGE = "report.html"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a finished study says."""
+
+    book: Ledger
+    evidence: Evidence
+    effects: Mapping[str, Effect]
+    """By contrast"""
+    parts: Mapping[str, Parts]
+    """By contrast, if the spec tells basins apart"""
+    report: dict[str, Any]
+    """All of it as plain data: what `study report --json` prints"""
 
 
 def build_report(
@@ -164,11 +178,45 @@ def _references(evidence: Evidence, winner: str) -> list[dict[str, Any]]:
     return result
 
 
-def write_report(book: Ledger, storage: Storage, out: Path) -> dict[str, Any]:
+def answer_of(book: Ledger, storage: Storage) -> Answer:
+    """Read what a study's replicates say, and judge it.
+
+    Raises:
+        StudyError: There is nothing to report yet.
+    """
+    evidence = gather(book, storage)
+    effects, parts = contrast_effects(book, evidence), split_effects(book, evidence)
+    return Answer(
+        book=book,
+        evidence=evidence,
+        effects=effects,
+        parts=parts,
+        report=build_report(book, evidence, effects, parts),
+    )
+
+
+def write_answer(answer: Answer, out: Path, each: Each = map) -> None:
     """Write a page (`report.html`), `report.json`, the tables as CSV and Parquet and the figures as
     PNG and SVG into a folder.
 
     The folder appears or changes when all of it is ready.
+
+    Args:
+        answer: Of a study.
+        out: The folder.
+        each: Draws the figures; see `Painters`.
+
+    Raises:
+        InputError: The folder exists and is something else.
+    """
+    refuse_foreign(out)
+    with replacing(out) as aside:
+        aside.mkdir()
+        _write_files(answer, aside, each)
+
+
+def write_report(book: Ledger, storage: Storage, out: Path, each: Each = map) -> dict[str, Any]:
+    """Write a study's report into a folder; see `write_answer`.
 
     Returns:
         The report's object.
@@ -177,33 +225,32 @@ def write_report(book: Ledger, storage: Storage, out: Path) -> dict[str, Any]:
         InputError: The folder exists and is something else.
         StudyError: There is nothing to report yet.
     """
-    _refuse_foreign(out)
-    evidence = gather(book, storage)
-    effects = contrast_effects(book, evidence)
-    parts = split_effects(book, evidence)
-    report = build_report(book, evidence, effects, parts)
-    aside = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}")
-    older = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}")
-    aside.mkdir(parents=True)
-    try:
-        (aside / REPORT).write_text(json.dumps(_without_nan(report), indent=1))
-        write_tables(report, evidence, aside)
-        drawings = draw_all(book, evidence, report, effects, parts)
-        for drawing in drawings:
-            figures.save(drawing.figure, aside / f"{drawing.name}.png")
-        svgs = {d.name: (aside / f"{d.name}.svg").read_text() for d in drawings}
-        (aside / PAGE).write_text(page(book, report, evidence, drawings, svgs))
-        if out.exists():
-            out.rename(older)
-        aside.rename(out)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-        shutil.rmtree(older, ignore_errors=True)
-    return report
+    refuse_foreign(out)
+    answer = answer_of(book, storage)
+    write_answer(answer, out, each)
+    return answer.report
 
 
-def _refuse_foreign(out: Path) -> None:
-    """A folder is replaced only if it is a report."""
+def _write_files(answer: Answer, out: Path, each: Each) -> None:
+    book, evidence, report = answer.book, answer.evidence, answer.report
+    drawings = all_drawings(book, evidence, report, answer.effects, answer.parts)
+    figures = each(drawn, drawings)  # drawn from here on, where there are processes for it
+    (out / REPORT).write_text(json.dumps(_without_nan(report), indent=1))
+    write_tables(report, evidence, out)
+    svgs = {}
+    for drawing, (png, svg) in zip(drawings, figures, strict=True):
+        (out / f"{drawing.name}.png").write_bytes(png)
+        (out / f"{drawing.name}.svg").write_text(svg)
+        svgs[drawing.name] = svg
+    (out / PAGE).write_text(page(book, report, evidence, drawings, svgs))
+
+
+def refuse_foreign(out: Path) -> None:
+    """A folder is replaced only if it is a report.
+
+    Raises:
+        InputError: It is something else.
+    """
     if out.exists() and not (out / REPORT).is_file():
         if out.is_dir() and not any(out.iterdir()):
             return

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -15,8 +16,10 @@ from rich.text import Text
 
 from study.experiment.ledger import Ledger
 from study.experiment.progress import is_finished, planned_jobs, progress_of
-from study.shyft.calibration import BasinFeatures
 from study.spec import SplitSpec
+
+if TYPE_CHECKING:
+    from study.shyft.calibration import BasinFeatures
 
 VERDICT_STYLES = {"better": "green", "worse": "red", "equivalent": "blue"}
 
@@ -242,6 +245,10 @@ class LiveProgress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Leave the bar as it is; other things are printed now."""
         self._bar.stop()
 
     def update(self, book: Ledger) -> None:
@@ -255,3 +262,33 @@ class LiveProgress:
             epochs = sum(len(job.reports) for job in book.jobs.values())
             self._console.print(f"{stage}: {done} of {planned} jobs, {epochs} epochs")
             self._told, self._last_line = (done, stage), time.monotonic()
+
+
+class Steps:
+    """Progress of what follows a study's answer: a bar on a terminal, a line a step elsewhere."""
+
+    def __init__(self, console: Console):
+        self.seconds: dict[str, float] = {}
+        """Name of a step that is over -> how long it took"""
+        self._console = console
+
+    @contextmanager
+    def step(self, name: str, parts: int | None = None) -> Iterator[Callable[[], None]]:
+        """Within, a step goes on.
+
+        Yields:
+            What to call whenever one of its parts is done.
+        """
+        bar = Progress(
+            TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(),
+            console=self._console, transient=True, disable=not self._console.is_terminal,
+        )  # fmt: skip
+        started = time.monotonic()
+        if bar.disable:
+            self._console.print(f"{name}: begun")
+        try:
+            with bar:
+                task = bar.add_task(name, total=parts)
+                yield lambda: bar.advance(task)
+        finally:
+            self.seconds[name] = round(time.monotonic() - started, 2)

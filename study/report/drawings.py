@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from study.experiment.jobs import rungs_of
 from study.experiment.ledger import Ledger
@@ -15,34 +14,24 @@ from study.report import figures, forest
 from study.report.effects import Parts
 from study.report.evidence import Evidence, Period
 from study.report.maps import AXIS_LABELS, Places, where
+from study.report.sketches import Drawing, RunSketch, Sketch
 from study.report.statistics import Effect
 
 HYDROGRAPHS = 4
 
 
-@dataclass(frozen=True, kw_only=True)
-class Drawing:
-    """A figure with its name and words."""
-
-    name: str
-    """Of its files."""
-    figure: Figure
-    alt: str
-    """What it shows, for who cannot see it."""
-
-
-def draw_all(
+def all_drawings(
     book: Ledger,
     evidence: Evidence,
     report: dict[str, Any],
     effects: Mapping[str, Effect],
     parts: Mapping[str, Parts],
 ) -> list[Drawing]:
-    """All figures of a report, in its order."""
-    drawn = [_cdf(evidence, report), *_forests(book, evidence, effects, parts)]
-    drawn += _wheres(evidence, report)
-    drawn += _hydrographs(evidence, report)
-    return [*drawn, *_searches(book, evidence, report)]
+    """All figures of a report, in its order; none is drawn yet."""
+    drawings = [_cdf(evidence, report), *_forests(book, evidence, effects, parts)]
+    drawings += _wheres(evidence, report)
+    drawings += _hydrographs(evidence, report)
+    return [*drawings, *_searches(book, evidence, report)]
 
 
 def _cdf(evidence: Evidence, report: dict[str, Any]) -> Drawing:
@@ -52,7 +41,9 @@ def _cdf(evidence: Evidence, report: dict[str, Any]) -> Drawing:
     medians = ", ".join(f"{arm['arm']} {arm[name]['nse_median']:.3f}" for arm in report["arms"])
     return Drawing(
         name="nse_cdf",
-        figure=figures.nse_cdf(scores, references=period.complete_references(), period=name),
+        sketch=partial(
+            figures.nse_cdf, scores, references=period.complete_references(), period=name
+        ),
         alt=f"Cumulative distribution of the basins' NSE in the {name} period, one curve an arm "
         f"with the range of its seeds. Medians: {medians}.",
     )
@@ -65,23 +56,25 @@ def _forests(
     if not effects:
         return []
     told = "; ".join(f"{name} {e.difference:+.3f}, {e.verdict}" for name, e in effects.items())
-    drawn = [
+    drawings = [
         Drawing(
             name="differences",
-            figure=forest.differences(effects, margin=margin, period=period),
+            sketch=partial(forest.differences, effects, margin=margin, period=period),
             alt=f"Differences in NSE between arms with 95 % intervals: {told}.",
         )
     ]
     split = book.spec.evidence.split
     if split is not None and parts:
         pairs = {name: (of["below"], of["above"]) for name, of in parts.items()}
-        figure = forest.differences_by_split(pairs, names=split.names, margin=margin, period=period)
+        sketch = partial(
+            forest.differences_by_split, pairs, names=split.names, margin=margin, period=period
+        )
         low, high = split.names
         alt = (
             f"Differences in NSE between arms with 95 % intervals, for basins of {low} and {high}."
         )
-        drawn.append(Drawing(name="differences_by_split", figure=figure, alt=alt))
-    return drawn
+        drawings.append(Drawing(name="differences_by_split", sketch=sketch, alt=alt))
+    return drawings
 
 
 def _wheres(evidence: Evidence, report: dict[str, Any]) -> list[Drawing]:
@@ -96,21 +89,21 @@ def _wheres(evidence: Evidence, report: dict[str, Any]) -> list[Drawing]:
     )
     if not climate and (places.lat is None or places.lon is None):
         return []
-    margin, drawn = report["equivalence"], []
+    margin, drawings = report["equivalence"], []
     for number, contrast in enumerate(report["contrasts"], start=1):
         paired = period.nse(contrast["a"]).mean(axis=0) - period.nse(contrast["b"]).mean(axis=0)
         gain, loss = int((paired > margin).sum()), int((paired < -margin).sum())
         rest = int(np.isfinite(paired).sum()) - gain - loss
-        drawn.append(
+        drawings.append(
             Drawing(
                 name=f"where_{number:02d}",
-                figure=where(paired, places, name=contrast["name"], margin=margin),
+                sketch=partial(where, paired, places, name=contrast["name"], margin=margin),
                 alt=f"{contrast['name']}: each basin's difference in NSE on a map, and against "
                 f"snow and aridity. {gain} basins gain more than {margin:g}, {loss} lose more, "
                 f"{rest} lie between.",
             )
         )
-    return drawn
+    return drawings
 
 
 def worth_showing(report: dict[str, Any]) -> list[str]:
@@ -132,30 +125,31 @@ def _hydrographs(evidence: Evidence, report: dict[str, Any]) -> list[Drawing]:
     titles = {i: f"{_named(names[i])}NSE {nse[i]:.2f}" for i in chosen}
     sims = {arm: period.qsim[arm].mean(axis=0) for arm in arms}
     snow = ", with snow water equivalent" if period.swe is not None else ""
-    drawn = []
+    drawings = []
     for name, basins in {
         "hydrographs": chosen,
         **{f"hydrograph_{i:02d}": [b] for i, b in enumerate(chosen, 1)},
     }.items():
         which = "; ".join(f"{evidence.basins[i]} {titles[i]}" for i in basins)
         width = 7.4 if name == "hydrographs" else 10.4
-        drawn.append(
+        drawings.append(
             Drawing(
                 name=name,
-                figure=_hydrograph(period, sims, basins, evidence.basins, titles, width),
+                sketch=_hydrograph(period, sims, basins, evidence.basins, titles, width),
                 alt=f"Observed discharge and that of {' and '.join(arms)}{snow}, a water year "
                 f"of the {evidence.verdict_period} period. {which}.",
             )
         )
-    return drawn
+    return drawings
 
 
-def run_hydrographs(evidence: Evidence, winner: str) -> Iterator[tuple[str, int | None, Figure]]:
-    """A figure of every arm (mean over its seeds; seed None) and of every replicate: (arm, seed's
-    number, figure). All show the same years of the winner's middle basin and of the snowiest."""
+def run_hydrographs(evidence: Evidence, winner: str) -> list[RunSketch]:
+    """A figure of every arm and of every replicate. All show the same years of the winner's middle
+    basin and of the snowiest."""
     period = evidence.periods[evidence.verdict_period]
     order = _basins_to_show(period.nse(winner).mean(axis=0), evidence)
     chosen = list(dict.fromkeys([order[len(order) // 2], order[-1]]))
+    sketches = []
     for arm in evidence.arms:
         simulated, nse = period.qsim[arm], period.nse(arm)
         mean = (None, simulated.mean(axis=0), nse.mean(axis=0))
@@ -163,7 +157,9 @@ def run_hydrographs(evidence: Evidence, winner: str) -> Iterator[tuple[str, int 
         for seed, sim, scores in runs:
             titles = {i: f"NSE {scores[i]:.2f}" for i in chosen}
             name = arm if seed is None else f"{arm}, seed {seed}"
-            yield arm, seed, _hydrograph(period, {name: sim}, chosen, evidence.basins, titles, 7.4)
+            sketch = _hydrograph(period, {name: sim}, chosen, evidence.basins, titles, 7.4)
+            sketches.append(RunSketch(arm, seed, sketch))
+    return sketches
 
 
 def _named(name: object) -> str:
@@ -185,10 +181,11 @@ def _hydrograph(
     basins: tuple[str, ...],
     titles: Mapping[int, str],
     width: float,
-) -> Figure:
+) -> Sketch:
     slices = {i: _best_observed_year(period, i) for i in chosen}
     cut = {i: np.arange(s.start, s.stop) for i, s in slices.items()}
-    return figures.hydrographs(
+    return partial(
+        figures.hydrographs,
         np.stack([period.days.to_numpy()[cut[i]] for i in chosen]),
         np.stack([period.qobs[i, cut[i]] for i in chosen]),
         {name: np.stack([sim[i, cut[i]] for i in chosen]) for name, sim in sims.items()},
@@ -226,13 +223,13 @@ def _searches(book: Ledger, evidence: Evidence, report: dict[str, Any]) -> list[
     return [
         Drawing(
             name="learning_curves",
-            figure=figures.learning_curves(curves),
+            sketch=partial(figures.learning_curves, curves),
             alt="Validation NSE of every trial over its epochs, one panel an arm; trials were "
             f"compared after epochs {rungs}.",
         ),
         Drawing(
             name="expected_best",
-            figure=figures.expected_best(best),
+            sketch=partial(figures.expected_best, best),
             alt="Expected best validation NSE of an arm's search against the epochs it was given, "
             f"one curve an arm. With the whole budget: {ends}.",
         ),

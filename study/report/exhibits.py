@@ -1,33 +1,24 @@
-"""All that MLflow shows of a finished study, made and logged."""
+"""What MLflow shows of the arms and replicates of a finished study."""
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
+from collections.abc import Iterator
 
-from study.experiment.book import Book
 from study.experiment.progress import winner_of
-from study.experiment.storage import Storage
-from study.experiment.tracking.gallery import Exhibits, log_exhibits
-from study.report import figures
+from study.experiment.tracking.gallery import Hydrograph
+from study.report.compare import Answer
 from study.report.drawings import run_hydrographs
-from study.report.evidence import gather
+from study.report.painters import Each
+from study.report.sketches import drawn_run
 
-HYDROGRAPHS = "hydrographs.png"
 
+def hydrographs(answer: Answer, each: Each = map) -> Iterator[Hydrograph]:
+    """A hydrograph of every arm and of every replicate, as they are drawn.
 
-def publish(book: Book, storage: Storage, uri: str, report: Path) -> None:
-    """Put the report, and a hydrograph of every arm and replicate, into MLflow.
-
-    Raises:
-        StudyError: The study is not finished, or the server does not answer.
+    Args:
+        answer: Of a study.
+        each: Draws them; see `Painters`.
     """
-    evidence = gather(book, storage)
-    with tempfile.TemporaryDirectory() as temporary:
-        hydrographs = {}
-        for arm, seed, figure in run_hydrographs(evidence, winner_of(book)):
-            place = Path(temporary, arm, str(seed))
-            place.mkdir(parents=True)
-            hydrographs[arm, seed] = place / HYDROGRAPHS
-            figures.save_png(figure, place / HYDROGRAPHS)
-        log_exhibits(book, uri, Exhibits(report=report, hydrographs=hydrographs))
+    sketches = run_hydrographs(answer.evidence, winner_of(answer.book))
+    figures = each(drawn_run, sketches)
+    return (Hydrograph(run.arm, run.seed, png) for run, png in zip(sketches, figures, strict=True))

@@ -6,10 +6,9 @@ Design"; Wong 2011, doi:10.1038/nmeth.1618), told apart with every common colour
 """
 
 from collections.abc import Mapping, Sequence
-from io import StringIO
+from io import BytesIO, StringIO
 from itertools import cycle, zip_longest
-from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, TypeAlias
 
 import matplotlib as mpl
 import numpy as np
@@ -34,6 +33,7 @@ REFERENCE_LINES: tuple[dict[str, Any], ...] = (
     {"color": "#777777", "linestyle": (0, (2, 1.2))},
 )
 
+PNG_DPI = 150
 NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 styled = mpl.rc_context(
@@ -207,22 +207,25 @@ def expected_best(curves: Mapping[str, tuple[Floats, Floats]]) -> Figure:
 
 
 @styled
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG and, beside it, as SVG; the same figure gives the same bytes."""
-    save_png(figure, path)
-    figure.set_layout_engine("none")  # all stays where the first drawing has put it
-    path.with_suffix(".svg").write_text(svg(figure, name=path.stem))
+def png(figure: Figure) -> bytes:
+    """A figure as PNG; the same figure gives the same bytes.
 
-
-@styled
-def save_png(figure: Figure, file: Path | BinaryIO) -> None:
-    """Write a figure as PNG."""
-    figure.savefig(file, format="png", dpi=150, metadata={"Software": None})
+    The layout is found first and kept. `savefig` would draw the whole figure once for it, in vain.
+    """
+    layout = figure.get_layout_engine()
+    figure.set_dpi(PNG_DPI)
+    if layout is not None:
+        layout.execute(figure)
+        figure.set_layout_engine("none")
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=PNG_DPI, metadata={"Software": None})
+    return buffer.getvalue()
 
 
 @styled
 def svg(figure: Figure, *, name: str) -> str:
-    """A figure as SVG whose text is text; the name keeps its ids apart from other figures'."""
+    """A figure as SVG whose text is text; the name keeps its ids apart from other figures'. One
+    that was drawn as PNG before keeps the layout of that."""
     buffer = StringIO()
     with mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
         figure.savefig(buffer, format="svg", transparent=True, metadata=NO_METADATA)

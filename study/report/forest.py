@@ -1,6 +1,9 @@
 """Forest plots: differences between arms with their intervals, a row each."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,7 +12,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from study.report.figures import FAINT, GREY, INK, styled
-from study.report.statistics import Effect, Verdict
+
+if TYPE_CHECKING:
+    from study.report.statistics import Effect, Verdict
 
 VERDICT_COLOURS: dict[Verdict, str] = {
     "better": "#0072B2",

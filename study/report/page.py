@@ -14,8 +14,9 @@ from markupsafe import Markup, escape
 
 from study.experiment.jobs import rungs_of
 from study.experiment.ledger import Ledger
-from study.report.drawings import Drawing, worth_showing
+from study.report.drawings import worth_showing
 from study.report.evidence import Evidence
+from study.report.sketches import Drawing
 from study.report.words import (
     SIGNS,
     answer,

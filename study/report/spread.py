@@ -22,7 +22,6 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Names: TypeAlias = npt.NDArray[np.str_]
@@ -83,7 +82,7 @@ class Spread:
         freedom = total**2 / sum(part.variance**2 / part.freedom for part in parts)
         # Estimated apart, the parts need not agree: the whole is never below its largest part.
         error = max(total - self.cells, *variances) ** 0.5
-        reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
+        reach = _student((1 + CONFIDENCE) / 2, freedom) * error
         return value - reach, value + reach
 
     def with_seeds(self, factor: float) -> Spread:
@@ -177,3 +176,10 @@ def _cell_variance(scores: Floats) -> Floats:
     residual = scores - scores.mean(axis=0)
     residual = residual - np.median(residual, axis=1, keepdims=True)
     return np.asarray(np.sum(residual**2, axis=0) / (max(seeds - 1, 1) * seeds))
+
+
+def _student(probability: float, freedom: float) -> float:
+    """Quantile of Student's t."""
+    from scipy.stats import t  # a second, which processes that draw need not spend
+
+    return float(t.ppf(probability, freedom))

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import stats
 
 from study.report.spread import (
     Component,
@@ -148,7 +147,7 @@ def combined_effect(
         low=low,
         high=high,
         verdict=told,
-        p_wilcoxon=float(stats.wilcoxon(paired).pvalue) if np.any(paired) else 1.0,
+        p_wilcoxon=_p_wilcoxon(paired),
         cohens_d=cohens_d(a, b),
         p_superiority=float(np.mean(paired > 0) + np.mean(paired == 0) / 2),
         seeds=seeds,
@@ -238,6 +237,12 @@ def _scored_basins(tables: Sequence[Floats], regions: Names) -> tuple[list[Float
     if not scored.any():
         raise ValueError(f"none of {scored.size} basins is scored by every seed compared")
     return [table[:, scored].astype(np.float64) for table in tables], regions[scored]
+
+
+def _p_wilcoxon(paired: Floats) -> float:
+    from scipy.stats import wilcoxon  # a second, which processes that draw need not spend
+
+    return float(wilcoxon(paired).pvalue) if np.any(paired) else 1.0
 
 
 def _sample_variance(values: Floats) -> float:

@@ -39,7 +39,8 @@ from study.experiment.eventlog import Event, EventLog
 from study.experiment.jobs import JobKey
 from study.experiment.storage import LocalStorage
 from study.experiment.sweep import BookScheduler, BookSearcher, JobTrainable, sweep
-from study.experiment.tracking.tracker import Projection, Tracker
+from study.experiment.tracking.following import Tracker
+from study.experiment.tracking.tracker import Projection
 from study.experiment.trial import RunningJob, Worker
 from study.spec import KRATZERT_2019, load_spec, parse_spec
 from study.training.loop import DeviceData

@@ -115,19 +115,25 @@ def one_pass(trainer: Trainer) -> Stopwatch:
 
 
 def study(results: str) -> None:
-    """By its event log; what `study run` does before and after, it knows nothing of."""
+    """By its event log. One of before these were written does not tell how old the command was
+    at the launch, nor how long its end took."""
     events = EventLog(open_storage(results)).events
     reports = [event for event in events if event["event"] == "reported"]
-    launched = next(event["time"] for event in events if event["event"] == "launch")
+    launch = next(event for event in events if event["event"] == "launch")
+    launched, age = launch["time"], launch.get("seconds") or 0.0
     asked = next(event["time"] for event in events if event["event"] == "asked")
     scored = [event["time"] for event in events if event["event"] == "evaluated"]
+    shown = next((event["seconds"] for event in events if event["event"] == "shown"), {})
     trained, ended = reports[-1]["time"], scored[-1]
     steps = sum(event["seconds"] for event in reports)
-    print(f"\n{Path(results).name}: {ended - launched:.1f} s, {len(reports)} epochs")
+    whole = age + ended - launched + sum(shown.values())
+    print(f"\n{Path(results).name}: {whole:.1f} s, {len(reports)} epochs")
     for name, seconds, more in (
+        ("from the command to the launch", age, ""),
         ("until the first trial is asked", asked - launched, ""),
         ("jobs", trained - asked, f"{steps / (trained - asked):.2f} steps at a time"),
         ("test period", ended - trained, ""),
+        *((f"the end: {name}", seconds, "") for name, seconds in shown.items()),
     ):
         print(f"  {name:48} {seconds:9.1f} {more}".rstrip())
 

@@ -18,8 +18,10 @@ from mlflow import MlflowClient
 from playwright.sync_api import Browser, Page, expect
 
 from browser.conftest import Finished
+from study.experiment.tracking.gallery import log_exhibits
 from study.experiment.tracking.views import NAMES, link
-from study.report.exhibits import publish
+from study.report.compare import answer_of
+from study.report.exhibits import hydrographs
 
 pytestmark = pytest.mark.browser
 
@@ -63,7 +65,8 @@ def wait_for(url: str, server: subprocess.Popen[str]) -> None:
 @pytest.fixture(scope="module")
 def served(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     uri = f"sqlite:///{tmp_path_factory.mktemp('ui')}/mlflow.db"
-    publish(finished.book, finished.storage, uri, finished.report)
+    answer = answer_of(finished.book, finished.storage)
+    log_exhibits(finished.book, uri, finished.report, hydrographs(answer))
     client, name = MlflowClient(tracking_uri=uri), finished.book.spec.name
     experiment = client.get_experiment_by_name(name)
     assert experiment is not None

@@ -12,9 +12,9 @@ import xarray as xr
 from added import add_by_hand
 from small import small_content
 
-from study.data.arrays import StudyArrays, assemble, union
+from study.data.arrays import StudyArrays, assemble
 from study.data.climate import CLIMATE_ATTRIBUTES
-from study.data.features import Inputs
+from study.data.features import Inputs, union
 from study.data.scaling import fit_scaler, stack_scaled, subset
 from study.data.store import open_store
 from study.errors import DataError, SpecError

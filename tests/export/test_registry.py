@@ -21,8 +21,8 @@ import pytest
 from mlflow import MlflowClient
 
 from study.errors import BundleError, InputError, StudyError
+from study.experiment.tracking.following import Tracker, default_uri
 from study.experiment.tracking.registry import CHALLENGER, CHAMPION, Registry
-from study.experiment.tracking.tracker import Tracker, default_uri
 from study.export import registering
 from study.export.bundle import read_bundle
 from study.export.registering import export_registered, promote, register_arm

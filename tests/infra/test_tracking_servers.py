@@ -27,7 +27,8 @@ from study.errors import InputError
 from study.experiment.book import Book
 from study.experiment.storage import LocalStorage
 from study.experiment.tracking.access import PATIENCE_SECONDS, check_access
-from study.experiment.tracking.tracker import Projection, Tracker
+from study.experiment.tracking.following import Tracker
+from study.experiment.tracking.tracker import Projection
 
 pytestmark = [
     pytest.mark.slow,

@@ -12,10 +12,10 @@ from mlflow.entities import Run
 
 from study.experiment.book import Book
 from study.experiment.storage import LocalStorage
-from study.experiment.tracking.gallery import links
+from study.experiment.tracking.gallery import HYDROGRAPHS, links, log_exhibits
 from study.experiment.tracking.views import NAMES, TAG
-from study.report.compare import write_report
-from study.report.exhibits import HYDROGRAPHS, publish
+from study.report.compare import answer_of, write_answer
+from study.report.exhibits import hydrographs
 
 PNG = b"\x89PNG"
 Shown = tuple[Book, str, MlflowClient, str]
@@ -27,9 +27,10 @@ def shown(synthetic_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Sh
     folder = tmp_path_factory.mktemp("shown")
     storage, uri = LocalStorage(folder / "study"), f"sqlite:///{folder}/mlflow.db"
     book = InlineStudy(store=synthetic_store, storage=storage).finish()
-    write_report(book, storage, folder / "report")
+    answer = answer_of(book, storage)
+    write_answer(answer, folder / "report")
     for _ in range(2):
-        publish(book, storage, uri, folder / "report")
+        log_exhibits(book, uri, folder / "report", hydrographs(answer))
     client = MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name(book.spec.name)
     assert experiment is not None

@@ -5,9 +5,9 @@ bucket (only `open_storage` loads it, and boto3, when there is one).
 """
 
 from study.experiment.storage.driver import only_driver
-from study.experiment.storage.folders import results_folder
+from study.experiment.storage.folders import put_folder, replacing, results_folder, working_folder
 from study.experiment.storage.local import LocalStorage
-from study.experiment.storage.opening import is_s3, open_storage
+from study.experiment.storage.opening import is_s3, open_storage, study_storage
 from study.experiment.storage.protocol import Storage
 from study.experiment.storage.reading import read_result
 
@@ -17,6 +17,10 @@ __all__ = [
     "is_s3",
     "only_driver",
     "open_storage",
+    "put_folder",
     "read_result",
+    "replacing",
     "results_folder",
+    "study_storage",
+    "working_folder",
 ]

@@ -39,3 +39,12 @@ def open_storage(uri: str, *, check: bool = False) -> Storage:
             "s3://bucket/prefix"
         )
     return LocalStorage(uri)
+
+
+def study_storage(name: str, results: str) -> Storage:
+    """Where the study of this name keeps its results.
+
+    Raises:
+        InputError: The place cannot be used.
+    """
+    return open_storage(f"{results.rstrip('/')}/{name}", check=True)

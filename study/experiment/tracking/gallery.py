@@ -6,9 +6,10 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
@@ -20,21 +21,28 @@ from study.experiment.tracking.access import refuse_password
 from study.experiment.tracking.tracker import MODEL_TRAINING, Projection
 from study.experiment.tracking.views import link
 
-
-@dataclass(frozen=True, kw_only=True)
-class Exhibits:
-    """What is shown of a finished study."""
-
-    report: Path
-    """A folder."""
-    hydrographs: Mapping[tuple[str, int | None], Path]
-    """Arm and number of a replicate's seed, or None for the arm itself -> a PNG file."""
+HYDROGRAPHS = "hydrographs.png"
 
 
-def log_exhibits(book: Book, uri: str, exhibits: Exhibits) -> None:
-    """Put a finished study's exhibits into its runs, and end the study's run.
+class Hydrograph(NamedTuple):
+    """A picture of an arm, or of one of its replicates."""
+
+    arm: str
+    seed: int | None
+    """Number of the replicate's seed; None: the arm's"""
+    png: bytes
+
+
+def log_exhibits(book: Book, uri: str, report: Path, hydrographs: Iterable[Hydrograph]) -> None:
+    """Put a finished study's report and hydrographs into its runs, and end the study's run.
 
     Again after a crash, it replaces files by the same.
+
+    Args:
+        book: The study.
+        uri: Of the tracking server or database.
+        report: A folder.
+        hydrographs: Taken one by one: another may be drawn while one is on its way.
 
     Raises:
         StudyError: The server does not answer.
@@ -43,10 +51,15 @@ def log_exhibits(book: Book, uri: str, exhibits: Exhibits) -> None:
         projection = Projection(book, uri)
         projection.catch_up()
         client = MlflowClient(tracking_uri=uri)
-        client.log_artifacts(projection.study_run, str(exhibits.report), "report")
-        for (arm, seed), path in exhibits.hydrographs.items():
-            run = projection.arm_run(arm) if seed is None else projection.replicate_run(arm, seed)
-            client.log_artifact(run, str(path))
+        client.log_artifacts(projection.study_run, str(report), "report")
+        with TemporaryDirectory() as folder:
+            file = Path(folder, HYDROGRAPHS)
+            for arm, seed, png in hydrographs:
+                file.write_bytes(png)
+                run = (
+                    projection.arm_run(arm) if seed is None else projection.replicate_run(arm, seed)
+                )
+                client.log_artifact(run, str(file))
         projection.end_study()
     except (MlflowException, OSError) as error:
         raise StudyError(f"{uri}: the report could not be logged to MLflow ({error})") from None

@@ -5,20 +5,17 @@
         ├── trial run         hyperparameters, learning curve, status
         └── replicate run     the same, and the scores of the periods read
 
-A background thread follows the log's flushed events, so training never waits for the server. Every
-run carries its identity as a tag: it is looked up before it is made, and metrics keep the events'
-own times, so a replay after any crash adds nothing twice.
+It follows the log's flushed events (in a thread: `following`). Every run carries its identity as
+a tag: it is looked up before it is made, and metrics keep the events' own times, so a replay after
+any crash adds nothing twice.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import threading
-import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -28,16 +25,13 @@ from mlflow import MlflowClient
 from mlflow.entities import DatasetInput, Metric, Param, Run, RunStatus, RunTag, ViewType
 
 from study.experiment.book import Book
-from study.experiment.cache import cache_folder
 from study.experiment.eventlog import Event
-from study.experiment.interruption import RECORDS_SECONDS, Interruption
 from study.experiment.jobs import CLOSED, JobKey, identity
 from study.experiment.ledger import Ledger
-from study.experiment.storage import is_s3
 from study.experiment.tracking.entities import curve, dataset, flat, metric, milliseconds
+from study.experiment.tracking.following import SQLITE
 from study.experiment.tracking.views import views
 
-SQLITE = "sqlite:///"
 IDENTITY = "study.identity"
 UID = "study.uid"
 """Tag that tells a study from another one of its name: begun anew, or by somebody else."""
@@ -49,72 +43,9 @@ ACCOUNT_TAGS = (str, int, float)
 """What of an added group's account is short enough for a tag; all of it is an artifact."""
 CONFIGURATION = "configuration.yaml"
 """A job's whole training configuration; its parameters are those that differ between jobs."""
-SECONDS_BETWEEN_ROUNDS = 0.5
-PATIENCE_SECONDS = 60
-"""How long the end of a study waits for a server that does not answer."""
 
-logger = logging.getLogger(__name__)
 logging.getLogger("mlflow").setLevel(logging.WARNING)
 logging.getLogger("alembic").setLevel(logging.WARNING)
-
-
-def default_uri(results: Path | str) -> str:
-    """The database of a results folder, when no server is named.
-
-    A bucket can hold no database: that of results in one is a file of this host, which the log
-    fills again wherever it is not.
-    """
-    folder = Path(results).resolve()
-    if is_s3(results):
-        folder = cache_folder("tracking") / str(results).partition("://")[2].strip("/")
-        folder.mkdir(parents=True, exist_ok=True)
-    return f"{SQLITE}{folder}/mlflow.db"
-
-
-class Tracker:
-    """Follows a book's log while it is entered (`with`)."""
-
-    def __init__(self, book: Book, uri: str, interruption: Interruption | None = None):
-        self._projection = Projection(book, uri)
-        self._interruption = interruption or Interruption()
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="tracking", daemon=True)
-
-    def __enter__(self) -> Tracker:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._ending.set()
-        self._thread.join(self._interruption.seconds_left(RECORDS_SECONDS))
-        if self._thread.is_alive():
-            logger.warning("MLflow lacks the last records; the same `study run` adds them")
-
-    def _follow(self) -> None:
-        deadline, told = None, ""
-        while True:
-            ending = self._ending.is_set()  # before the round: it then sees the last events
-            if ending and deadline is None:
-                deadline = time.monotonic() + PATIENCE_SECONDS
-            try:
-                self._projection.catch_up()
-                if ending:
-                    return
-            except Exception as error:  # whatever a server may do, training goes on
-                if str(error) != told:  # once, not twice a second
-                    logger.warning("MLflow does not answer, records wait in the log: %s", error)
-                    told = str(error)
-                if deadline is not None and time.monotonic() > deadline:
-                    logger.warning("the same `study run` later adds what MLflow lacks")
-                    return
-            self._ending.wait(SECONDS_BETWEEN_ROUNDS)
-            if ending:
-                time.sleep(SECONDS_BETWEEN_ROUNDS)
 
 
 class Projection:
