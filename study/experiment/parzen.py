@@ -17,13 +17,37 @@ import numpy as np
 from optuna.distributions import BaseDistribution
 from optuna.samplers import TPESampler
 
+from study.experiment.mixture import Array, Mixture
+
 CANDIDATES = 24
 """Points drawn where good trials lie; the one least like the others is taken."""
 MOST_GOOD = 25
 """A tenth of the trials are good, never more than these."""
+NEAR = 1e-6
+"""Gains that differ by less are compared by all of Optuna's digits."""
 
 Rank = tuple[int, int, float]
 """The least is the best."""
+
+
+class Densities:
+    """Where good trials lie, and where the others do, as Optuna has fitted them."""
+
+    def __init__(self, good: Any, others: Any):
+        self.good, self._others = good, others
+        self._mixtures = Mixture(good), Mixture(others)
+
+    def gains(self, points: Array) -> Array:
+        """How much more like good trials points are, to about ten digits."""
+        good, others = self._mixtures
+        return good.log_density(points) - others.log_density(points)
+
+    def best(self, candidates: Mapping[str, Array], gains: Array) -> int:
+        """The first with the greatest gain; Optuna decides where that is not clear."""
+        if np.count_nonzero(gains > gains.max() - NEAR) == 1:
+            return int(gains.argmax())
+        exact = self.good.log_pdf(candidates) - self._others.log_pdf(candidates)
+        return int(exact.argmax())
 
 
 class Parzen:
@@ -75,8 +99,8 @@ class Parzen:
                 point |= self._best(self._fit(alone), alone, [generator])[0]
         return point
 
-    def _fit(self, space: Mapping[str, BaseDistribution]) -> tuple[Any, Any]:
-        """Densities over a part of the space: of the good trials and of the others."""
+    def _fit(self, space: Mapping[str, BaseDistribution]) -> Densities:
+        """Densities over a part of the space."""
         # Private to Optuna, like `_contains` above: its sampler offers no way to fit once. Held by
         # `optuna<6`, and by the tests' comparison with draws of the sampler itself.
         optuna = TPESampler()
@@ -88,23 +112,22 @@ class Parzen:
             )
             for part in self._parts
         )
-        return good, others
+        return Densities(good, others)
 
     @staticmethod
     def _best(
-        densities: tuple[Any, Any],
+        densities: Densities,
         space: Mapping[str, BaseDistribution],
         generators: Sequence[np.random.RandomState],
     ) -> list[dict[str, Any]]:
         """For each generator, that of its candidates which is most like the good trials."""
-        good, others = densities
-        drawn = [good.sample(generator, CANDIDATES) for generator in generators]
-        candidates = {name: np.concatenate([of_one[name] for of_one in drawn]) for name in space}
-        gains = good.log_pdf(candidates) - others.log_pdf(candidates)
-        best = gains.reshape(len(generators), CANDIDATES).argmax(axis=1)
+        drawn = [densities.good.sample(generator, CANDIDATES) for generator in generators]
+        points = [np.column_stack([candidates[name] for name in space]) for candidates in drawn]
+        gains = np.split(densities.gains(np.concatenate(points)), len(generators))
+        chosen = map(densities.best, drawn, gains)
         return [
-            {name: d.to_external_repr(of_one[name][i].item()) for name, d in space.items()}
-            for of_one, i in zip(drawn, best, strict=True)
+            {name: d.to_external_repr(candidates[name][best].item()) for name, d in space.items()}
+            for candidates, best in zip(drawn, chosen, strict=True)
         ]
 
 

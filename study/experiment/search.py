@@ -23,7 +23,7 @@ from study.seeding import derive, generator
 from study.spec import Choice, OptionsSpec, RangeSpec, SearchSpec, TrainingSpec
 
 Hyperparameters = dict[str, Any]
-AT_ONCE = 4
+AT_ONCE = 8
 """Trials that are drawn together: more would keep the driver from its workers for longer."""
 
 

@@ -13,7 +13,7 @@ from optuna.trial import TrialState, create_trial
 from small import small_spec
 
 from study.experiment.arms import Arm, expand
-from study.experiment.parzen import Parzen
+from study.experiment.parzen import NEAR, Densities, Parzen
 from study.experiment.search import Hyperparameters, Outcome, Sampler, distribution, seed_of
 from study.seeding import derive
 from study.spec import SearchSpec
@@ -132,3 +132,24 @@ def test_a_value_rounded_out_of_its_range_is_drawn_again_as_optuna_does(
     points = [sampler.draw(index) for index in indices]
     assert exact(points) == exact(by_optuna(spec, arm, history, indices))
     assert fitted[0] == [*NARROW] and 1 < fitted.count(["learning_rate"]) == len(fitted) - 1
+
+
+def test_few_draws_need_all_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else nothing is gained; a space of few choices has ties, which only they decide."""
+    asked: list[int] = []
+    best = Densities.best
+
+    def counted(self: Densities, candidates: Mapping[str, Any], gains: Any) -> int:
+        exact = self.good.log_pdf(candidates) - self._others.log_pdf(candidates)
+        np.testing.assert_allclose(gains, exact, rtol=1e-9, atol=1e-9)
+        asked.append(np.count_nonzero(gains > gains.max() - NEAR))
+        return best(self, candidates, gains)
+
+    monkeypatch.setattr(Densities, "best", counted)
+    for name, unclear in (("mixed", 0), ("snow", 0), ("choices", 40)):
+        spec = search(SPACES[name], 60)
+        sampler = Sampler(spec, ARMS[0], history_of(spec, ARMS[0], 60, ties=False))
+        asked.clear()
+        for index in range(60, 100):
+            sampler.draw(index)
+        assert sum(number != 1 for number in asked) == unclear, name
