@@ -26,7 +26,7 @@ DOORS = {
     "mlflow": {"experiment/tracking/"},
     "boto3": {"experiment/storage/s3.py"},
     "botocore": {"experiment/storage/s3.py", "experiment/storage/s3_errors.py"},
-    "optuna": {"experiment/search.py", "experiment/importance.py"},
+    "optuna": {"experiment/search.py", "experiment/parzen.py", "experiment/importance.py"},
     "torch": {"native/", "models/", "training/", "evaluation/explain.py", "evaluation/simulate.py"}
     | {"experiment/", "export/build.py", "export/program.py", "export/pretrained/"}
     | {"export/backends/torch.py", "export/backends/exported.py"},

@@ -7,6 +7,8 @@ and running on are one path.
 
 from __future__ import annotations
 
+import itertools
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -32,6 +34,8 @@ class Book(Ledger):
         """Jobs that a worker has in hand."""
         self._samplers: dict[str, tuple[int, Sampler]] = {}
         """Arm -> its latest cohort and that cohort's sampler"""
+        self._closed_outcomes: dict[str, list[Outcome]] = defaultdict(list)
+        """Arm -> outcomes of its first trials, as far as all of them are closed: they are final"""
         self._taken_up: dict[JobKey, Any] = {}
         """Workers that have taken up a job and have told nothing new of it yet"""
         for arm in self.arms:  # reported, but ended before the decision was written
@@ -127,9 +131,14 @@ class Book(Ledger):
         failed. That is all of them; with asynchronous halving, those that have by now, and none
         while they are too few to fill a cohort."""
         size, rungs = self.spec.search.cohort_size, rungs_of(self.spec)
-        jobs = [self.jobs[JobKey(arm, "search", i, 0)] for i in range(cohort * size)]
-        known = [j for j in jobs if j.failure is not None or any(r in j.scores for r in rungs)]
-        return [self._outcome(job.key) for job in known] if len(known) >= size else []
+        past = self._closed_outcomes[arm]
+        keys = [JobKey(arm, "search", i, 0) for i in range(len(past), cohort * size)]
+        closed = itertools.takewhile(lambda key: self.status(key) in CLOSED, keys)
+        past += [self._outcome(key) for key in closed]
+        later = [self.jobs[JobKey(arm, "search", i, 0)] for i in range(len(past), cohort * size)]
+        known = [j for j in later if j.failure is not None or any(r in j.scores for r in rungs)]
+        outcomes = past + [self._outcome(job.key) for job in known]
+        return outcomes if len(outcomes) >= size else []
 
     def _ask_confirmation(self) -> Job | None:
         """The next candidate or replicate of an arm that has come so far."""

@@ -51,6 +51,11 @@ class Ledger:
         for event in events:
             self.apply(event)
 
+    @property
+    def num_running(self) -> int:
+        """Jobs of status `run`, in the hands of a worker or not."""
+        return len(self._running)
+
     def status(self, key: JobKey) -> Status:
         """run | wait (for the rest of its cohort) | stopped | done | failed"""
         return self.jobs[key].status

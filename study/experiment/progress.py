@@ -68,6 +68,11 @@ def planned_jobs(spec: StudySpec, num_arms: int) -> int:
     return num_arms * (spec.trials_per_arm() + _again(spec) + spec.confirmation.seeds)
 
 
+def jobs_left(book: Ledger) -> int:
+    """Jobs that are yet to be asked for or wait at a rung; fewer if an arm fails."""
+    return planned_jobs(book.spec, len(book.arms)) - book.closed.total() - book.num_running
+
+
 def planned_epochs(spec: StudySpec) -> int:
     """Epochs of one arm if no trial fails: the same for every arm.
 

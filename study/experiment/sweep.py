@@ -34,6 +34,8 @@ from study.experiment.drain import NODE, Drain
 from study.experiment.interruption import Interruption
 from study.experiment.jobs import JobKey
 from study.experiment.placement import device_for, use_threads
+from study.experiment.progress import jobs_left
+from study.experiment.reserve import Reserve
 from study.experiment.storage import Storage, open_storage
 from study.seeding import derive
 from study.spec import ResourcesSpec
@@ -183,11 +185,14 @@ class BookScheduler(_Unsaved, TrialScheduler):
         super().__init__()
         self.book, self.searcher, self.progress = book, searcher, progress
         self.trials: dict[str, Trial] = {}
+        self.reserve = Reserve()
         self.told = False
         """That a trial's GPU is none."""
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         self.trials[trial.trial_id] = trial
+        self.resources = trial.placement_group_factory
+        self.reserve.renew()
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         report = json.loads(result["report"])
@@ -227,6 +232,9 @@ class BookScheduler(_Unsaved, TrialScheduler):
             if trial.status == Trial.ERROR:  # failed between two jobs: Tune tells nobody
                 self.trials.pop(trial.trial_id)
                 self.searcher.on_trial_complete(trial.trial_id, error=True)
+                self.reserve.dissolve()
+        if self.trials:
+            self.reserve.hold(tune_controller, self.resources, jobs_left(self.book))
         pending = (t for t in self.trials.values() if t.status == Trial.PENDING)
         return next(pending, None)
 

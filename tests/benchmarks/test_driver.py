@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from clock import charged
 from ray.tune.schedulers import TrialScheduler
+from ray.tune.utils.object_cache import _ObjectCache
 from rich.console import Console
 from simulator import hilly
 
@@ -68,18 +69,18 @@ def searched(book: Book) -> Iterator[tuple[float, float]]:
     progress = LiveProgress(Console(file=io.StringIO())).update
     scheduler = BookScheduler(book, searcher, progress)
     working: deque[SimpleNamespace] = deque()
-    names = map(str, itertools.count())
+    names, tune = map(str, itertools.count()), SimpleNamespace(_actor_cache=_ObjectCache())
     while not all(book.search_closed(arm) for arm in book.arms):
         with charged(spent):
-            _hand_out(searcher, scheduler, working, names)
+            _hand_out(searcher, scheduler, tune, working, names)
         trial = working.popleft()
         trial.epoch += 1
         report = {"report": json.dumps(_report(book, trial))}
         with charged(spent):
-            if scheduler.on_trial_result(None, trial, report) == TrialScheduler.CONTINUE:
+            if scheduler.on_trial_result(tune, trial, report) == TrialScheduler.CONTINUE:
                 working.append(trial)
             else:
-                scheduler.on_trial_complete(None, trial, None)
+                scheduler.on_trial_complete(tune, trial, None)
                 searcher.on_trial_complete(trial.trial_id)
         report_seconds, asking_seconds = spent.pop(), spent.pop()
         yield asking_seconds, report_seconds
@@ -88,6 +89,7 @@ def searched(book: Book) -> Iterator[tuple[float, float]]:
 def _hand_out(
     searcher: BookSearcher,
     scheduler: BookScheduler,
+    tune: SimpleNamespace,
     working: deque[SimpleNamespace],
     names: Iterator[str],
 ) -> None:
@@ -98,10 +100,14 @@ def _hand_out(
         if not isinstance(config, dict):
             return
         trial = SimpleNamespace(
-            trial_id=name, config=config, status="RUNNING", epoch=config["saved"]
+            trial_id=name,
+            config=config,
+            status="RUNNING",
+            placement_group_factory="a core",
+            epoch=config["saved"],
         )
-        scheduler.on_trial_add(None, trial)
-        scheduler.choose_trial_to_run(None)
+        scheduler.on_trial_add(tune, trial)
+        scheduler.choose_trial_to_run(tune)
         working.append(trial)
 
 
