@@ -32,7 +32,8 @@ from study.experiment.engine import open_ledger, prepare
 from study.experiment.eventlog import EventLog
 from study.experiment.jobs import CLOSED, JobKey, checkpoint_key, identity
 from study.experiment.storage import LocalStorage
-from study.experiment.tracking.tracker import IDENTITY, Tracker
+from study.experiment.tracking.following import Tracker
+from study.experiment.tracking.tracker import IDENTITY
 from study.experiment.trial import RunningJob, Worker
 from study.export.backends import BACKENDS
 from study.export.bundle import Bundle, read_bundle

@@ -36,7 +36,9 @@ class EventLog:
         self._last_flush = time.monotonic()
 
     def catch_up(self) -> None:
-        """Read what others have appended since this was last read."""
+        """Read what others have appended since this was last read; of events of one's own that are
+        not yet safe there are none."""
+        assert self.flushed == len(self.events), "events would be taken for safe that are not"
         new = self._storage.keys(PREFIX)[self._segments :]
         for key in new:
             self._segments += 1

@@ -168,8 +168,8 @@ READ = (
         harm="Trials that were done are trained and counted again, and a reading of the test "
         "period can be forgotten.",
         file="study/experiment/eventlog.py",
-        old="for content in storage.read_all(keys):",
-        new="for content in storage.read_all(keys[:-1]):",
+        old="for content in self._storage.read_all(new):",
+        new="for content in self._storage.read_all(new[:-1]):",
         tests=(
             "tests/experiment/test_eventlog.py::test_events_come_back_in_order_with_their_time",
         ),
