@@ -148,6 +148,12 @@ def test_prediction_needs_no_engine() -> None:
         assert ended.returncode == 0, ended.stderr
 
 
+def test_a_worker_needs_no_sampler() -> None:
+    """It would load one before its first epoch."""
+    ended = python(blocking("optuna", "mlflow", "sqlalchemy") + "import study.experiment.sweep")
+    assert ended.returncode == 0, ended.stderr
+
+
 def test_the_block_blocks() -> None:
     ended = python(blocking("ray", "study.experiment") + "import ray")
     assert "blocked: ray" in ended.stderr

@@ -5,16 +5,18 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import tune
 from ray.exceptions import RayError
 from ray.tune.experiment import Trial
 
-from study.experiment.book import Book
 from study.experiment.interruption import WORKERS_SECONDS, Interruption
 from study.experiment.jobs import JobKey
+
+if TYPE_CHECKING:  # workers import this module, and need no sampler
+    from study.experiment.book import Book
 
 NODE = "node"
 """Where a worker's result names the host it runs on, by Ray's id."""
