@@ -9,8 +9,9 @@ export PYTHONDONTWRITEBYTECODE :=
 
 CHROMIUM ?= /usr/bin/chromium
 
-.PHONY: demo test slow chaos testbed calibration browser notebooks lint bench lock resolves neuralhydrology shyft parity clean
+.PHONY: demo test slow chaos testbed calibration browser notebooks lint sanitize coverage bench lock resolves neuralhydrology shyft parity clean
 
+FAST := -n 2 --dist loadfile -m 'not (benchmark or browser or calibration or chaos or slow or testbed)'
 LOCKED := --quiet --no-deps --require-hashes -r
 
 # Three quarters of the modules are never imported: none is compiled now but what every study needs, the
@@ -31,7 +32,7 @@ demo: .venv/ready  ## a real small study on synthetic basins whose truth is know
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh search_spaces/demo.sh
 
 test: .venv/ready  ## all tests but the slow ones
-	$(BIN)/pytest -n 2 --dist loadfile -m 'not (benchmark or browser or calibration or chaos or slow or testbed)'
+	$(BIN)/pytest $(FAST)
 
 slow: .venv/ready  ## tests that take a minute and more
 	$(BIN)/pytest -m slow
@@ -56,6 +57,12 @@ lint: .venv/ready  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+sanitize: .venv/ready  ## the C code's tests, with its addresses and arithmetic checked (gcc)
+	infra/sanitize/run.sh
+
+coverage: .venv/ready  ## lines and branches of study/ that `make test` runs; Ray's workers are not measured
+	$(BIN)/pytest -q $(FAST) --cov=study --cov-branch --cov-report=term:skip-covered --no-cov-on-fail
 
 bench: .venv/ready  ## measurements, as ratios
 	$(BIN)/pytest -m benchmark -s --timeout=0 --durations=20 tests/benchmarks
