@@ -9,7 +9,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 CHROMIUM ?= /usr/bin/chromium
 
-.PHONY: demo test slow chaos testbed calibration browser notebooks lint sanitize coverage bench lock resolves neuralhydrology shyft parity clean
+.PHONY: demo test slow chaos testbed calibration browser notebooks lint sanitize coverage bench lock resolves lowest neuralhydrology shyft parity clean
 
 FAST := -n 2 --dist loadfile -m 'not (benchmark or browser or calibration or chaos or slow or testbed)'
 LOCKED := --quiet --no-deps --require-hashes -r
@@ -73,6 +73,9 @@ lock: .venv/ready  ## requirements.lock and constraints.txt of pyproject.toml; v
 resolves: .venv/ready  ## whether the lock can be installed with Pythons that the tests do not run with
 	infra/lock/resolves.sh 3.12 3.13 3.14
 
+lowest: .venv/ready  ## a small study with the lowest versions that pyproject.toml allows
+	infra/lowest/run.sh
+
 neuralhydrology:  ## an environment of its own for the peer that `make test` compares with
 	PYTHON=$(PYTHON) infra/neuralhydrology/install.sh
 
@@ -83,4 +86,4 @@ parity: .venv/ready neuralhydrology  ## how far numbers are from those of other 
 	CI=1 $(BIN)/pytest -m 'not benchmark' tests/numerics tests/export/test_parity.py tests/export/test_pretrained.py
 
 clean:
-	rm -rf .venv .venv-neuralhydrology .venv-shyft demo browser
+	rm -rf .venv .venv-neuralhydrology .venv-shyft .venv-lowest demo browser
