@@ -9,9 +9,12 @@ export PYTHONDONTWRITEBYTECODE :=
 
 CHROMIUM ?= /usr/bin/chromium
 
-.PHONY: demo test slow mutants chaos testbed calibration browser notebooks lint bench lock resolves \
-	neuralhydrology shyft parity clean
+.PHONY: demo test slow mutants chaos testbed calibration browser notebooks lint sanitize coverage bench \
+	lock resolves lowest neuralhydrology shyft parity clean
 
+# More processes than two cores need: tests wait for servers, for Ray, for processes that they kill.
+SIDE_BY_SIDE := -n 3 --dist loadgroup --no-loadscope-reorder
+FAST := $(SIDE_BY_SIDE) -m 'not (benchmark or browser or calibration or chaos or slow or testbed)'
 LOCKED := --quiet --no-deps --require-hashes -r
 
 # Three quarters of the modules are never imported: none is compiled now but what every study needs, the
@@ -28,14 +31,11 @@ LOCKED := --quiet --no-deps --require-hashes -r
 	$(BIN)/python -c 'import matplotlib.pyplot, mlflow.pytorch, ray.tune, scipy.stats, sklearn.ensemble, torch.export'
 	@touch $@
 
-# More processes than two cores need: tests wait for servers, for Ray, for processes that they kill.
-SIDE_BY_SIDE := -n 3 --dist loadgroup --no-loadscope-reorder
-
 demo: .venv/ready  ## a real small study on synthetic basins whose truth is known
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh search_spaces/demo.sh
 
 test: .venv/ready  ## all tests but the slow ones
-	$(BIN)/pytest $(SIDE_BY_SIDE) -m 'not (benchmark or browser or calibration or chaos or slow or testbed)'
+	$(BIN)/pytest $(FAST)
 
 slow: .venv/ready  ## tests that take a minute and more
 	$(BIN)/pytest $(SIDE_BY_SIDE) -m slow
@@ -64,6 +64,12 @@ lint: .venv/ready  ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+sanitize: .venv/ready  ## the C code's tests, with its addresses and arithmetic checked (gcc)
+	infra/sanitize/run.sh
+
+coverage: .venv/ready  ## lines and branches of study/ that `make test` runs; Ray's workers are not measured
+	$(BIN)/pytest -q $(FAST) --cov=study --cov-branch --cov-report=term:skip-covered --no-cov-on-fail
+
 bench: .venv/ready  ## measurements, as ratios
 	$(BIN)/pytest -m benchmark -s --timeout=0 --durations=20 tests/benchmarks
 
@@ -72,6 +78,9 @@ lock: .venv/ready  ## requirements.lock and constraints.txt of pyproject.toml; v
 
 resolves: .venv/ready  ## whether the lock can be installed with Pythons that the tests do not run with
 	infra/lock/resolves.sh 3.12 3.13 3.14
+
+lowest: .venv/ready  ## a small study with the lowest versions that pyproject.toml allows
+	infra/lowest/run.sh
 
 neuralhydrology:  ## an environment of its own for the peer that `make test` compares with
 	PYTHON=$(PYTHON) infra/neuralhydrology/install.sh
@@ -83,4 +92,4 @@ parity: .venv/ready neuralhydrology  ## how far numbers are from those of other 
 	CI=1 $(BIN)/pytest -m 'not benchmark' tests/numerics tests/export/test_parity.py tests/export/test_pretrained.py
 
 clean:
-	rm -rf .venv .venv-neuralhydrology .venv-shyft demo browser
+	rm -rf .venv .venv-neuralhydrology .venv-shyft .venv-lowest demo browser

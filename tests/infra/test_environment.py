@@ -139,11 +139,13 @@ def test_a_folder_of_before_gives_way(machine: Machine) -> None:
     assert len(machine.builds()) == 2, "from nothing where nothing is kept"
 
 
-@pytest.mark.parametrize("name", ["neuralhydrology", "shyft"])
-def test_recipes_are_kept_by_all_that_they_are_made_of(name: str) -> None:
+@pytest.mark.parametrize(
+    "script", ["neuralhydrology/install.sh", "shyft/install.sh", "lowest/run.sh"]
+)
+def test_recipes_are_kept_by_all_that_they_are_made_of(script: str) -> None:
     """A recipe that forgot itself would go on with what an older one built."""
-    recipe = f"infra/{name}/install.sh"
+    recipe = f"infra/{script}"
     text = (REPOSITORY / recipe).read_text().replace('"$recipe"', recipe)
     (call,) = (line for line in text.splitlines() if line.startswith("keep_environment"))
-    assert call.split()[1] == name
+    assert call.split()[1] == script.split("/")[0]
     assert recipe in call.split()
