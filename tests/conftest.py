@@ -29,7 +29,7 @@ os.environ |= {"AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SECONDS = REPOSITORY / "tests" / "collected" / "seconds.txt"
-"""What each file of tests takes, of those that take longest; see `collected/__main__.py`."""
+"""What files of tests take, the longest first: `python -m tests.collected --seconds` makes it."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

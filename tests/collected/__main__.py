@@ -2,6 +2,7 @@
 
     python -m tests.collected            # what has gone without a named replacement
     python -m tests.collected --list     # every test function: stage of the checks, cases, id
+    python -m tests.collected --seconds junit.xml ...  # what files take, by `pytest --junitxml`
 
 `0.1.0.txt` is what `--list` said of version 0.1.0. A test may leave the checks, move, or have fewer
 cases only if `replaced.txt` says by which other one it is replaced, and why.
@@ -14,7 +15,9 @@ import contextlib
 import io
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -24,6 +27,9 @@ STAGES = ("testbed", "browser", "slow")
 NEVER = ("benchmark", "calibration", "chaos")
 """Marks of tests that only somebody who asks for them runs."""
 OPTIONS = ["--collect-only", "-q", "-q", "-p", "no:cacheprovider"]
+
+LEAST_SECONDS = 3
+"""Files that take less may begin at any time."""
 
 Tests = Counter[tuple[str, str]]
 """(id of a test function, stage) -> number of cases"""
@@ -89,10 +95,27 @@ def gone(before: Tests, now: Tests, excused: set[str]) -> list[str]:
     return said
 
 
+def seconds(reports: Sequence[str]) -> Counter[str]:
+    """File of tests -> what its tests and their fixtures took, by reports of pytest's."""
+    found: Counter[str] = Counter()
+    for report in reports:
+        for case in ElementTree.parse(report).iter("testcase"):
+            parts = case.attrib["classname"].split(".")
+            found["/".join(parts) + ".py"] += float(case.attrib["time"])
+    return found
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.collected", description=__doc__)
     parser.add_argument("--list", action="store_true", help="print every test function")
-    now, given = collected(), parser.parse_args()
+    parser.add_argument("--seconds", nargs="+", metavar="FILE", help="print what files take")
+    given = parser.parse_args()
+    if given.seconds:
+        for name, taken in seconds(given.seconds).most_common():
+            if taken >= LEAST_SECONDS:
+                print(f"{taken:5.0f} {name}")
+        return 0
+    now = collected()
     if given.list:
         for (name, stage), cases in sorted(now.items()):
             print(f"{stage:11} {cases:4} {name}")
