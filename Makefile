@@ -9,7 +9,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 CHROMIUM ?= /usr/bin/chromium
 
-.PHONY: demo test slow mutants chaos testbed calibration browser notebooks lint sanitize coverage bench \
+.PHONY: demo test wheel slow mutants chaos testbed calibration browser notebooks lint sanitize coverage bench \
 	lock resolves lowest neuralhydrology shyft parity clean
 
 # More processes than two cores need: tests wait for servers, for Ray, for processes that they kill.
@@ -63,6 +63,11 @@ lint: .venv/ready  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+wheel: .venv/ready  ## a wheel, built and installed alone, predicts with a bundle of 0.1.0
+	mkdir -p .ci/logs/bundle
+	tar -xJf tests/fixtures/study_0_1_0.tar.xz -C .ci/logs/bundle --wildcards 'results/*/export/*'
+	infra/wheel/check.sh .ci/logs/bundle/results/study_0_1_0/export/ealstm-snow
 
 sanitize: .venv/ready  ## the C code's tests, with its addresses and arithmetic checked (gcc)
 	infra/sanitize/run.sh

@@ -1,7 +1,7 @@
 """All that must hold of a checkout, from nothing; `.ci/run` calls it.
 
     bash .ci/run                  # all phases
-    bash .ci/run first tests      # some of them
+    bash .ci/run set-up style     # some of them
 
 What tells a mistake soonest comes first. Logs of the stages are kept in `.ci/logs`.
 """
@@ -16,18 +16,20 @@ from pathlib import Path
 from stages import Phase, Stage, run
 
 PHASES: dict[str, Phase] = {
-    "first": [
+    "set-up": [
+        [Stage("environment", "make .venv/ready")],
         [
-            Stage("environment", "make .venv/ready"),
-            Stage("lint", "make lint"),
-            Stage("imports", ".venv/bin/pytest -q tests/test_imports.py"),
-        ],
-        [
-            Stage("wheel", "make wheel"),
             Stage("servers", "infra/servers/install.sh && infra/testbed/install.sh"),
             Stage("shyft", "make shyft"),
             Stage("neuralhydrology", "make neuralhydrology"),
         ],
+    ],
+    "style": [
+        [
+            Stage("lint", "make lint"),
+            Stage("imports", ".venv/bin/pytest -q tests/test_imports.py"),
+        ],
+        [Stage("wheel", "make wheel"), Stage("resolves", "make resolves")],
     ],
     "tests": [[Stage("test", "make test")]],
     "rest": [
@@ -39,7 +41,6 @@ PHASES: dict[str, Phase] = {
             Stage("browser", "make browser"),
             Stage("sanitize", "make sanitize"),
             Stage("lowest", "make lowest"),
-            Stage("resolves", "make resolves"),
         ],
     ],
 }

@@ -23,7 +23,7 @@ version=$("$study" --version)
 [ "$version" = "$("$checkout/.venv/bin/study" --version)" ]
 "$study" inspect "$bundle"
 "$study" predict "$bundle" --forcing "$bundle/example.csv" --out predicted.csv
-environment/bin/python - "$bundle/example-expected.csv" <<'E2'
+environment/bin/python - "$bundle/example-expected.csv" <<'END'
 import importlib.util
 import sys
 
