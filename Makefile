@@ -13,7 +13,7 @@ CHROMIUM ?= /usr/bin/chromium
 	lock resolves lowest neuralhydrology shyft parity clean
 
 # More processes than two cores need: tests wait for servers, for Ray, for processes that they kill.
-SIDE_BY_SIDE := -n 3 --dist loadgroup --no-loadscope-reorder
+SIDE_BY_SIDE := -n 3 --dist loadfile --no-loadscope-reorder
 FAST := $(SIDE_BY_SIDE) -m 'not (benchmark or browser or calibration or chaos or slow or testbed)'
 LOCKED := --quiet --no-deps --require-hashes -r
 

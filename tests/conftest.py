@@ -33,15 +33,11 @@ SECONDS = REPOSITORY / "tests" / "collected" / "seconds.txt"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Side by side, a file's tests stay in one process, and the files that take longest begin
-    first: else the last of them runs alone."""
+    """Side by side, the files that take longest begin first: else the last of them runs alone."""
     if not hasattr(config, "workerinput"):
         return
     lines = (line.split() for line in SECONDS.read_text().splitlines())
     seconds = {name: float(taken) for taken, name in lines}
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
     items.sort(key=lambda item: -seconds.get(item.nodeid.partition("::")[0], 0.0))
 
 

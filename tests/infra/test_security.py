@@ -32,11 +32,7 @@ from watched import (
     listening,
 )
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(900),
-    pytest.mark.xdist_group("tracking servers"),  # which are started once
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 RAY_METHODS = (
     *("ray.rpc.NodeInfoGcsService/GetAllNodeInfo", "ray.rpc.InternalKVGcsService/InternalKVGet"),

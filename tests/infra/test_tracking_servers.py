@@ -30,11 +30,7 @@ from study.experiment.tracking.access import PATIENCE_SECONDS, check_access
 from study.experiment.tracking.following import Tracker
 from study.experiment.tracking.tracker import Projection
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(900),
-    pytest.mark.xdist_group("tracking servers"),  # which are started once
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 WRONG = "a-password-that-is-wrong"
 
