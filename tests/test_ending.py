@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
@@ -17,7 +16,7 @@ from inline import QUICK, InlineStudy
 from mlflow import MlflowClient
 from small import small_spec
 
-from study.cli import answering, main
+from study.cli import main
 from study.cli.answering import Ending
 from study.experiment.book import Book
 from study.experiment.engine import open_ledger
@@ -47,7 +46,7 @@ def wait(*arguments):
     time.sleep(60)
 
 home, moment = Path(sys.argv[1]), sys.argv[2]
-setattr(*{"report": (compare, "page"), "bundle": (build, "example_forcing")}[moment], wait)
+setattr(*{"report": (compare, "write_tables"), "bundle": (build, "example_forcing")}[moment], wait)
 try:
     with interruptible():
         end(home)
@@ -79,7 +78,6 @@ def end(home: Path, uri: str | None = None) -> Book:
     book, uri = book_of(home), uri or f"sqlite:///{home.parent}/mlflow.db"
     with Painters(2) as painters:
         ending = Ending(LocalStorage(home), home=str(home), uri=uri, painters=painters)
-        ending.get_ready()
         ending(book)
     return book
 
@@ -230,11 +228,9 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     assert files(tmp_path) == {"report/page": b"new"}
 
 
-def test_what_the_end_needs_is_loaded_once(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
-    loads = []
-    monkeypatch.setattr(answering, "_load", lambda: loads.append(os.getpid()))
-    with Painters(1) as painters:
-        ending = Ending(LocalStorage(home), home=str(home), uri=AWAY, painters=painters)
-        for _ in range(3):
-            ending.get_ready()
-    assert loads == [os.getpid()]
+def test_the_answer_waits_for_no_matplotlib() -> None:
+    code = (
+        "import sys, study.report.compare, study.cli.answering\n"
+        "print(sorted(set(sys.modules) & {'matplotlib', 'mlflow', 'onnx', 'jinja2'}))"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"

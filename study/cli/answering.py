@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from study.cli.common import console, errors
-from study.errors import StudyError
 
 if TYPE_CHECKING:
     from study.experiment.book import Book
@@ -36,14 +33,6 @@ class Ending:
             painters: Who draws.
         """
         self.storage, self.home, self.uri, self.painters = storage, home, uri, painters
-        self._loading: threading.Thread | None = None
-
-    def get_ready(self) -> None:
-        """Load what the end needs, in the background; again, nothing happens."""
-        if self._loading is None:
-            self.painters.start()
-            self._loading = threading.Thread(target=_load, name="loading")
-            self._loading.start()
 
     def __call__(self, book: Book) -> None:
         """Print the answer, write the report, build the bundle and show it all in MLflow. The log
@@ -52,21 +41,23 @@ class Ending:
         from study.experiment.storage import working_folder
         from study.report.compare import answer_of
         from study.report.console import Steps, show_report
-        from study.report.exhibits import hydrographs
 
-        last, steps = book.log.events[-1]["time"], Steps(errors)
+        last, steps = book.log.events[-1], Steps(errors)
         answer = answer_of(book, self.storage)
         show_report(answer.report, console)
-        steps.seconds["answer"] = round(time.time() - last, 2)
+        steps.seconds["answer"] = round(time.time() - last["time"], 2)
         with working_folder(self.storage, "report") as folder:
             self._report(answer, folder, steps)
+            from study.report.exhibits import hydrographs  # loads MLflow
+
             shown = hydrographs(answer, self.painters.each)  # drawn while the bundle is built
             bundle = self._bundle(answer, winner_of(book), steps)
             parts = sum(1 + len(book.replicates(arm)) for arm in answer.evidence.arms)
             with steps.step("MLflow", parts) as done:
                 self._show(book, folder, _counted(shown, done), bundle)
-        book.log.append(event="shown", seconds=steps.seconds)
-        book.log.flush()
+        if last["event"] == "evaluated":  # not when a finished study is shown again
+            book.log.append(event="shown", seconds=steps.seconds)
+            book.log.flush()
 
     def _report(self, answer: Answer, folder: Path, steps: Steps) -> None:
         from study.experiment.storage import put_folder
@@ -109,8 +100,8 @@ class Ending:
                 version = register_arm(
                     book, self.storage, winner, self.uri, f"{self.home}/{bundle}"
                 )
-        except StudyError as error:
-            _warn(str(error))
+        except Exception as error:  # whatever a server may do, the rest stays
+            _warn(str(error) or type(error).__name__)
             return
         console.print(f"MLflow    study ui --tracking-uri {self.uri}")
         if bundle is not None:
@@ -127,16 +118,3 @@ def _counted(items: Iterable[T], done: Callable[[], None]) -> Iterator[T]:
     for item in items:
         yield item
         done()
-
-
-def _load() -> None:
-    """Import what the end needs, but for what is not installed, of which others complain."""
-    with suppress(ImportError):
-        import scipy.stats  # noqa: F401
-
-        import study.export.graph
-        import study.export.registering
-        import study.report.compare  # noqa: F401
-        from study.export.program import load
-
-        load()

@@ -120,7 +120,7 @@ def run(
         def follow(book: Book) -> None:
             progress.update(book)
             if book.trained():
-                ending.get_ready()
+                painters.start()  # while replicates are scored
 
         def finish(book: Book) -> None:
             progress.stop()

@@ -61,11 +61,13 @@ def connected(
 
 
 def load(address: str | None) -> None:
-    """Import Ray, with this program's settings."""
+    """Import Ray, with this program's settings, and what both its start and Tune import of it: that
+    Tune may be imported in another thread while Ray starts."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     with nullcontext() if address else _loopback_only():
-        import ray  # noqa: F401
+        import ray._common.usage.usage_lib
+        import ray.dashboard  # noqa: F401
 
 
 def each(

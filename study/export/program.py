@@ -15,8 +15,6 @@ import io
 import json
 import warnings
 import zipfile
-from contextlib import suppress
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 import torch
@@ -90,13 +88,6 @@ class Physical(nn.Module):
             y = y if baseline is None else y + (baseline - self.mean) / self.std
             flow = y * self.std + self.mean
         return flow.clamp(min=0), h, c
-
-
-def load() -> None:
-    """Import what tracing needs, ahead of it: a second's work."""
-    with suppress(ImportError):  # of torch's own parts, which may move
-        import_module("torch.export._trace")
-        import_module("torch._dynamo.polyfills.loader")
 
 
 def build_programs(

@@ -20,7 +20,6 @@ from study.experiment.ledger import Ledger
 from study.experiment.progress import winner_of
 from study.experiment.storage import Storage, replacing
 from study.report.budget import search_account
-from study.report.drawings import all_drawings
 from study.report.effects import (
     Parts,
     combinations,
@@ -29,9 +28,7 @@ from study.report.effects import (
     split_effects,
 )
 from study.report.evidence import Evidence, gather, reference_summary, summary
-from study.report.page import page
 from study.report.painters import Each
-from study.report.sketches import drawn
 from study.report.statistics import Effect, arm_interval, holm
 from study.report.tables import write_tables
 from study.seeding import derive
@@ -232,6 +229,10 @@ def write_report(book: Ledger, storage: Storage, out: Path, each: Each = map) ->
 
 
 def _write_files(answer: Answer, out: Path, each: Each) -> None:
+    from study.report.drawings import all_drawings  # load matplotlib: the answer is there before
+    from study.report.page import page
+    from study.report.sketches import drawn
+
     book, evidence, report = answer.book, answer.evidence, answer.report
     drawings = all_drawings(book, evidence, report, answer.effects, answer.parts)
     figures = each(drawn, drawings)  # drawn from here on, where there are processes for it
