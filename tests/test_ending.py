@@ -187,6 +187,7 @@ def test_a_server_that_is_away_takes_nothing_along(
     assert said.count(f"warning: {AWAY}: the report could not be logged to MLflow") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("moment", "left"), [("report", set()), ("bundle", {"report"})])
 def test_a_signal_leaves_nothing_half_written_and_nobody_behind(
     home: Path, moment: str, left: set[str]

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 # Objects of Ray in garbage, as Tune leaves them, and a thread that collects it while Ray shuts
 # down, as the tracking thread may. With a bare `ray.shutdown()` Ray ends the process for some of
 # the delays below. Automatic collection is off, so that nobody finds the garbage earlier.
@@ -42,6 +44,7 @@ def lives(seconds: float) -> bool:
     return ended.returncode == 0 and "alive" in ended.stdout
 
 
+@pytest.mark.slow
 def test_garbage_found_while_ray_shuts_down_does_not_end_the_process() -> None:
     with ThreadPoolExecutor() as pool:  # each has a Ray of its own, which takes its time to start
         assert all(pool.map(lives, (0.05, 0.1, 0.2)))

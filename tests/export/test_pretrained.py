@@ -258,6 +258,7 @@ def peer_config(root: Path, folder: Path, model: str, last: int, statics: list[s
     return folder / "config.yml"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "last", "statics"),
     [
