@@ -38,7 +38,7 @@ test: .venv/ready  ## all tests but the slow ones
 	$(BIN)/pytest $(FAST)
 
 slow: .venv/ready  ## tests that take a minute and more
-	$(BIN)/pytest $(SIDE_BY_SIDE) -m slow
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=20 -m slow
 
 mutants: .venv/ready  ## twenty faults in a copy, each of which its tests must see
 	$(BIN)/python -m tests.mutants
