@@ -171,6 +171,8 @@ def test_a_bundle_that_cannot_be_built_is_a_warning(
     )
     assert "Traceback" not in said.err
     assert (home / "report" / "report.html").is_file() and not bundles(home)
+    last = EventLog(LocalStorage(home)).events[-1]
+    assert last["event"] == "launch", "a study that was scored before adds nothing else"
     client = MlflowClient(tracking_uri=f"sqlite:///{home.parent}/mlflow.db")
     assert not client.search_registered_models() and "\nmodel " not in said.out
 

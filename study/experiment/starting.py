@@ -51,7 +51,8 @@ def begin(
     Raises:
         InputError: See `prepare` and `check_access`.
     """
-    if not store.is_dir() or any(event["event"] == "evaluated" for event in log.events):
+    scored = any(event["event"] in ("test_read", "evaluated") for event in log.events)
+    if scored or not store.is_dir():
         return _prepared(spec, store, server)
     connection.load()  # before the other thread imports anything
     with ThreadPoolExecutor(1, thread_name_prefix="checks") as beside:
