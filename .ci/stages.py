@@ -69,7 +69,7 @@ class Run:
     def __init__(self, logs: Path, say: Callable[[str], None] = print):
         self.ended: list[Ended] = []
         self._logs, self._say = logs, say
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal may come while this thread has it
         self._living: dict[Stage, subprocess.Popen[bytes]] = {}
         self._stopping = False
         self._started = time.monotonic()
