@@ -8,6 +8,7 @@ the fact that is right, and would fail on the stock part.
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,8 +36,13 @@ from study.spec import StudySpec
 SCORES = (0.5, 0.7, 0.9, 0.1, 0.3, 0.2)
 """Of six trials, in the order they are begun. By halves, the last three are to stop early."""
 EPOCHS, RUNGS, REDUCTION = 4, (1, 2), 2
-DEATH = (2, 3)
-"""The driver dies when this trial has told of this epoch."""
+DEATH = (3, 1)
+"""The driver dies when this trial, a bad one, has told of this epoch."""
+COUNTED = (2, 3)
+"""The report whose calls of the MLflow client are counted."""
+SETTLED_SECONDS = 1.0
+"""In which Tune saves that the trials before are done; if it does not, one of them comes first
+after the death, and the bad trial is judged by it."""
 
 
 @dataclass(kw_only=True)
@@ -50,7 +56,7 @@ class Search:
     runs: list[Any] = field(default_factory=list)
     """What MLflow has of it"""
     calls: Counter[str] = field(default_factory=Counter)
-    """Calls of the MLflow client for one report, that of `DEATH`"""
+    """Calls of the MLflow client for one report, `COUNTED`"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -148,6 +154,8 @@ def scripted() -> Any:
 
         def step(self) -> dict[str, Any]:
             self.epoch += 1
+            if (self.config["trial"], self.epoch) == DEATH:
+                time.sleep(SETTLED_SECONDS)
             return {"score": SCORES[self.config["trial"]]}
 
         def save_checkpoint(self, checkpoint_dir: str) -> None:
@@ -204,7 +212,7 @@ def reports_counted(calls: Counter[str]) -> Iterator[None]:
     log = MLflowLoggerCallback.log_trial_result
 
     def counting(self: Any, iteration: int, trial: Trial, result: dict[str, Any]) -> None:
-        counted = (trial.config["trial"], result["training_iteration"]) == DEATH
+        counted = (trial.config["trial"], result["training_iteration"]) == COUNTED
         with calls_counted(calls if counted else Counter()):
             log(self, iteration, trial, result)
 
@@ -269,7 +277,7 @@ def our_search(folder: Path, uri: str, name: str, *, dies: bool) -> Search:
             if reported == death:
                 break
             book.log.flush()
-            with calls_counted(found.calls if reported == DEATH else Counter()):
+            with calls_counted(found.calls if reported == COUNTED else Counter()):
                 projection.catch_up()
     trials = [job for job in book.jobs.values() if job.key.stage == "search"]
     found.epochs = {job.key.trial: job.epochs for job in trials}
