@@ -44,6 +44,8 @@ class Plan:
     cohorts: int
     epochs: int
     seeds: int
+    targets: int
+    """Days a window is scored on: the fewer, the longer an epoch, in which to be killed"""
     kills: tuple[tuple[str, str], ...]
     """(victim, stage of the jobs that are then under way)"""
 
@@ -53,8 +55,8 @@ class Plan:
         return small_content(
             training__epochs=self.epochs,
             training__batch_size=1,
-            training__targets_per_window=10,
-            resources__kernel="torch",  # an epoch of about half a second: time to be killed in
+            training__targets_per_window=self.targets,
+            resources__kernel="torch",
             search__rungs=[2],
             search__cohorts=self.cohorts,
             search__cohort_size=6,
@@ -67,7 +69,11 @@ def twenty() -> Plan:
     victims = list(VICTIMS) * 5
     random.Random(1).shuffle(victims)
     return Plan(
-        cohorts=4, epochs=12, seeds=4, kills=tuple((victim, "search") for victim in victims)
+        cohorts=4,
+        epochs=12,
+        seeds=4,
+        targets=10,
+        kills=tuple((victim, "search") for victim in victims),
     )
 
 
@@ -75,6 +81,7 @@ SIX = Plan(
     cohorts=1,
     epochs=6,
     seeds=3,
+    targets=20,
     kills=(*((victim, "search") for victim in VICTIMS), ("worker", "replicate"),
            ("driver", "replicate")),
 )  # fmt: skip

@@ -37,11 +37,11 @@ from study.experiment.storage import LocalStorage
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 CONTENT = small_content(
-    training__epochs=16,
+    training__epochs=12,
     training__batch_size=1,
     training__targets_per_window=50,
     resources__kernel="torch",  # with which an epoch takes about 0.2 s
-    search__rungs=[8],
+    search__rungs=[6],
     search__cohorts=1,
     search__cohort_size=4,
     search__reduction=2,
