@@ -29,6 +29,7 @@ from study.data import camels_us, sacsma
 from study.data.groups import read_groups
 from study.data.snow import DEGREE_DAY_FACTOR, THRESHOLD, degree_day_swe
 from study.errors import DataError
+from study.platform import cores
 
 SCHEMA = 1
 TEXT_ATTRIBUTES = ("huc_02", "gauge_name")
@@ -295,7 +296,7 @@ def _spread(
     files: Sequence[camels_us.BasinFiles],
 ) -> Iterator[camels_us.BasinRecord]:
     """Read basins, in order; a few are under way at a time, so that none pile up."""
-    workers = min(len(os.sched_getaffinity(0)), 16)
+    workers = min(cores(), 16)
     if len(files) < PARALLEL_FROM or workers == 1:
         yield from map(read, files)
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 from study.export.backends import Network, State
 from study.export.manifest import Simulation
 from study.export.state import Carried
+from study.platform import cores
 
 CHUNK_DAYS = 128
 """Days fed at once: few, so that they stay in the processor's cache."""
@@ -75,12 +75,12 @@ def run(
         qsim[member, rows] = y[:, skipped:]
 
     size = SHARD_BASINS if simulation.mode == "continuous" else SHARD_BASINS // WINDOWS
-    cores = len(os.sched_getaffinity(0))
-    size = max(1, min(size, -(-num_basins // cores)))
+    workers = cores()
+    size = max(1, min(size, -(-num_basins // workers)))
     tasks = [
         (m, slice(i, i + size)) for m in range(len(networks)) for i in range(0, num_basins, size)
     ]
-    with ThreadPoolExecutor(cores if networks[0].concurrent else 1) as pool:
+    with ThreadPoolExecutor(workers if networks[0].concurrent else 1) as pool:
         for _ in pool.map(lambda task: shard(*task), tasks):
             pass
     return qsim, left

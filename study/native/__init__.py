@@ -10,72 +10,24 @@ computes both.
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import os
-import platform
-import shutil
-import subprocess
-import tempfile
 from functools import cache
-from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-FOLDER = Path(__file__).parent
-SOURCES = tuple(sorted(FOLDER.glob("*.c")))
-FLAGS = ("-std=gnu11", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno",
-         "-fno-trapping-math", "-shared", "-fPIC")  # fmt: skip
-"""Products and sums are contracted to one rounding; no option that reorders a sum is among them."""
+from study.native.building import Loaded, load
 
 
 @cache
+def loaded() -> Loaded:
+    """The library, how it was built, or why there is none; looked for once a process."""
+    return load()
+
+
 def library() -> ctypes.CDLL | None:
     """The compiled functions; None where they cannot be built."""
-    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
-    if compiler is None or platform.system() == "Windows":
-        return None
-    try:
-        path = _folder() / f"native-{_fingerprint(compiler)}.so"
-        if not path.exists():
-            _build(compiler, path)
-        found = ctypes.CDLL(str(path))
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    found.padded.argtypes, found.padded.restype = [ctypes.c_int64], ctypes.c_int64
-    return found
-
-
-def _folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "study"
-
-
-def _fingerprint(compiler: str) -> str:
-    """Of all that the machine code follows from: a home directory may serve unlike machines."""
-    try:
-        processor = Path("/proc/cpuinfo").read_text()
-        lines = (line for line in processor.splitlines() if line.startswith(("flags", "Features")))
-        features = next(lines, "")
-    except OSError:
-        features = platform.processor()
-    texts = (path.read_text() for path in (*SOURCES, *sorted(FOLDER.glob("*.h"))))
-    facts = (*texts, compiler, _version(compiler), *FLAGS, platform.machine(), features)
-    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
-
-
-def _version(compiler: str) -> str:
-    done = subprocess.run([*compiler.split(), "--version"], capture_output=True, check=False)
-    return done.stdout.decode(errors="replace").partition("\n")[0]
-
-
-def _build(compiler: str, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        aside = Path(folder) / path.name
-        subprocess.run([*compiler.split(), *FLAGS, *SOURCES, "-o", aside],
-                       check=True, capture_output=True)  # fmt: skip
-        aside.replace(path)  # whole or not at all, whoever else is building
+    return loaded().library
 
 
 def call(function: str, *arguments: int | Tensor | None) -> None:
@@ -94,13 +46,13 @@ def call(function: str, *arguments: int | Tensor | None) -> None:
 
 
 def padded(hidden_size: int) -> int:
-    """Rows or columns that the library computes, some of which may be no one's."""
+    """`hidden_size` rounded up to the kernel's width; the surplus is padding."""
     found = library()
     assert found is not None
     return int(found.padded(hidden_size))
 
 
 def widened(values: Tensor, width: int) -> Tensor:
-    """Values with zeros for the columns that are no one's."""
+    """Values with zeros in the columns that are padding."""
     missing = width - values.shape[-1]
     return (pad(values, (0, missing)) if missing else values).contiguous()

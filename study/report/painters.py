@@ -18,6 +18,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import IO, Any, Protocol, TypeVar
 
+from study.platform import cores
+
 A = TypeVar("A")
 B = TypeVar("B")
 
@@ -39,7 +41,7 @@ class Painters:
         Args:
             number: Of processes; one a core if None.
         """
-        number = min(_num_cores(), MOST) if number is None else number
+        number = min(cores(), MOST) if number is None else number
         self._number = number if number > 1 else 0
         self._threads = ThreadPoolExecutor(max(1, number), thread_name_prefix="painter")
         """Each waits for a process."""
@@ -145,13 +147,6 @@ def serve(tasks: IO[bytes], results: IO[bytes]) -> None:
             results.flush()
         except BrokenPipeError:  # nobody waits any more
             os._exit(0)
-
-
-def _num_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 if __name__ == "__main__":

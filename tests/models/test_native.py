@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
@@ -202,26 +199,3 @@ def test_room_is_bounded() -> None:
         dynamic, static = series("lstm", basins=size)
         model(dynamic, static)[0].sum().backward()
     assert len(module._room._free) < 20
-
-
-WITHOUT = """
-import torch
-from study import native
-from study.models import build
-assert native.library() is None
-model = build("lstm", num_dynamic=2, num_static=0, hidden_size=4, dropout=0.0, forget_bias=3.0,
-              recurrent_init="orthogonal", generator=torch.Generator().manual_seed(1))
-print(model(torch.ones(1, 5, 2), torch.ones(1, 0))[0].shape)
-"""
-
-
-@pytest.mark.parametrize("compiler", ["/no/such/compiler", "false", "echo"])
-def test_without_a_compiler_torch_computes(tmp_path: Path, compiler: str) -> None:
-    """None, one that fails, one that writes nothing."""
-    environment = {"CC": compiler, "XDG_CACHE_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
-    environment["PYTHONPATH"] = str(Path(native.__file__).parents[2])
-    done = subprocess.run([sys.executable, "-c", WITHOUT], env=environment, capture_output=True,
-                          text=True, check=False)  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "torch.Size([1, 5])" in done.stdout
-    assert not list(tmp_path.rglob("*.so"))

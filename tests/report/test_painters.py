@@ -9,9 +9,11 @@ import sys
 import time
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
+from place import PATIENCE_SECONDS
 
 from study.report import figures
 from study.report.painters import Painters
@@ -48,15 +50,24 @@ def painters() -> Iterator[Painters]:
         yield painters
 
 
-def test_processes_draw_the_same_bytes_in_order(painters: Painters) -> None:
+def test_processes_draw_the_same_bytes_in_order(painters: Painters, tmp_path: Path) -> None:
     figures_here = [drawn(drawing) for drawing in drawings()]
     assert list(painters.each(drawn, drawings())) == figures_here
-    pids = set(painters.each(process_of, range(8)))
+    pids = set(painters.each(process_of, [tmp_path] * 8))
     assert len(pids) == 2 and os.getpid() not in pids
 
 
-def process_of(number: int) -> int:
-    time.sleep(0.1)
+def own_process(_: object) -> int:
+    return os.getpid()
+
+
+def process_of(folder: Path) -> int:
+    """The process that is asked, once another one is, too: one alone may be the first to be ready
+    and would take all."""
+    (folder / str(os.getpid())).touch()
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while len(list(folder.iterdir())) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
     return os.getpid()
 
 
@@ -69,7 +80,7 @@ def test_what_fails_there_is_raised_here(painters: Painters) -> None:
 def test_with_one_core_this_process_draws_when_it_is_asked_to() -> None:
     with Painters(1) as painters:
         painters.start()
-        first = painters.each(process_of, iter([1, "never asked for"]))
+        first = painters.each(own_process, iter([1, "never asked for"]))
         assert next(first) == os.getpid()
 
 
