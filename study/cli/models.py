@@ -23,7 +23,10 @@ from study.errors import InputError
 PublicKey = Annotated[
     Path | None, typer.Option("--key", help="Public key (PEM); the bundle must be signed with it.")
 ]
-Backend = Annotated[str, typer.Option(help="onnx, torch, or exported (torch.export; needs --key).")]
+Backend = Annotated[
+    str | None,
+    typer.Option(help="onnx (if it has graphs, the default), torch, or exported (needs --key)."),
+]
 OutBundle = Annotated[
     str, typer.Option(metavar="PLACE", help="New folder, new .tar, or s3://bucket/key.")
 ]
@@ -149,7 +152,7 @@ def predict(
         bool,
         typer.Option("--continuous", help="One pass, for models made to run window by window."),
     ] = False,
-    backend: Backend = "onnx",
+    backend: Backend = None,
     key: PublicKey = None,
 ) -> None:
     """Simulate discharge with a bundle.

@@ -15,7 +15,7 @@ from study.export.bundle import Bundle, write_bundle
 from study.export.card import model_card
 from study.export.example import as_csv, example_forcing, expected_discharge
 from study.export.manifest import ATTRIBUTES, CARD, EXAMPLE, EXPECTED, FIGURE, Manifest
-from study.export.program import build_programs
+from study.export.program import build_model, build_programs
 
 
 def build_bundle(
@@ -53,8 +53,8 @@ def build_bundle(
     networks = [{n: tensor.contiguous() for n, tensor in weights.items()} for weights in members]
     files = {n: save(w) for n, w in zip(manifest.weights_files, networks, strict=True)}
     for name, weights in zip(manifest.graph_files, networks, strict=True):
-        arrays = {n: tensor.numpy() for n, tensor in weights.items()}
-        files[name] = build_graph(manifest, arrays)
+        graph = build_graph(manifest, build_model(manifest, weights))
+        files |= {} if graph is None else {name: graph}
     for days in manifest.program_files[0]:
         programs = build_programs(manifest, networks, days=days)
         files |= {names[days]: p for names, p in zip(manifest.program_files, programs, strict=True)}
@@ -63,7 +63,8 @@ def build_bundle(
     files[EXPECTED] = as_csv(expected_discharge(_unwritten(manifest, files, attributes), "torch"))
     if figure is not None:
         files[FIGURE] = figure
-    files[CARD] = model_card(manifest, figure=figure is not None).encode()
+    card = model_card(manifest, figure=FIGURE in files, graphs=manifest.graph_files[0] in files)
+    files[CARD] = card.encode()
     write_bundle(out, manifest, files, key=key)
     return manifest
 

@@ -4,7 +4,8 @@
     manifest.sig             signature of the manifest, if it was signed
     README.md, figure.png    model card
     weights-000.safetensors  one network for each confirmation seed
-    graph-000.onnx           the same network as an ONNX graph, physical units in and out
+    graph-000.onnx           the same network as an ONNX graph, physical units in and out; there is
+                             none of architectures that are no LSTM
     program-000-day.pt2      ... as a torch.export program for one day, and
     program-000-month.pt2    for 32 days
     attributes.csv           static attributes of the training basins, unscaled
@@ -67,6 +68,11 @@ class Bundle:
         """All files, to write them elsewhere; signed anew with a private key if one is given."""
         signed = {} if key is None else {SIGNATURE: sign(self.raw_manifest, key)}
         return {**self.files, **signed, MANIFEST: self.raw_manifest}
+
+    @property
+    def has_graphs(self) -> bool:
+        """Whether its networks can be run without torch."""
+        return self.manifest.graph_files[0] in self.files
 
     @property
     def networks_digest(self) -> str:
@@ -159,18 +165,20 @@ def _parse(content: bytes, uri: str) -> Manifest:
 
 def _check_names(manifest: Manifest, uri: str) -> None:
     """Exactly the files of a bundle may be named: whatever else is there is never read."""
-    needed = {ATTRIBUTES, EXAMPLE, EXPECTED, CARD, *manifest.weights_files, *manifest.graph_files}
+    needed = {ATTRIBUTES, EXAMPLE, EXPECTED, CARD, *manifest.weights_files}
     programs = {name for names in manifest.program_files for name in names.values()}
+    graphs = set(manifest.graph_files)
     named = set(manifest.checksums)
     for missing in sorted(needed - named):
         raise BundleError(f"{uri}/{MANIFEST}: `checksums` lacks {missing}; export it again")
-    for unknown in sorted(named - needed - programs - {FIGURE}):
+    for unknown in sorted(named - needed - programs - graphs - {FIGURE}):
         raise BundleError(
             f"{uri}/{MANIFEST}: `checksums` names {unknown}, which is no file of a bundle of "
             f"{manifest.members} members; export it again"
         )
-    if named & programs and not programs <= named:
-        raise BundleError(f"{uri}/{MANIFEST}: `checksums` lacks some programs; export it again")
+    for kind, names in {"programs": programs, "graphs": graphs}.items():
+        if named & names and not names <= named:
+            raise BundleError(f"{uri}/{MANIFEST}: `checksums` lacks some {kind}; export it again")
 
 
 def _read_checked(place: Place, manifest: Manifest, name: str) -> bytes:

@@ -16,9 +16,18 @@ SHOWN_METRICS = {
     "share_nse_below_0": "share of basins with NSE below 0",
 }
 
+NAMES = {"lstm": "LSTM", "ealstm": "EA-LSTM"}
+"""Architectures that the literature writes otherwise than a study file does."""
 
-def model_card(manifest: Manifest, *, figure: bool) -> str:
-    """Markdown."""
+
+def model_card(manifest: Manifest, *, figure: bool, graphs: bool) -> str:
+    """Markdown.
+
+    Args:
+        manifest: What is known of the bundle.
+        figure: Whether it has one.
+        graphs: Whether it has ONNX graphs.
+    """
     parts = [
         f"# {manifest.name}",
         _what(manifest),
@@ -26,7 +35,7 @@ def model_card(manifest: Manifest, *, figure: bool) -> str:
         *([f"![Distribution of the basins' NSE]({FIGURE})"] if figure else []),
         "## What it is fed with\n\n" + _inputs(manifest),
         "## Where it may be used\n\n" + _limits(manifest),
-        "## How to run it\n\n" + _usage(manifest),
+        "## How to run it\n\n" + _usage(graphs),
         "## Data\n\n" + _data(manifest),
         "## Provenance\n\n" + _provenance(manifest),
     ]
@@ -34,7 +43,7 @@ def model_card(manifest: Manifest, *, figure: bool) -> str:
 
 
 def _what(manifest: Manifest) -> str:
-    kind = {"lstm": "LSTM", "ealstm": "EA-LSTM"}[manifest.model]
+    kind = NAMES.get(manifest.model, manifest.model)
     many = f"{manifest.members} networks" if manifest.members > 1 else "One network"
     task = "daily discharge (mm/d)"
     if manifest.baseline is not None:
@@ -106,15 +115,22 @@ def _limits(manifest: Manifest) -> str:
     return "\n".join(lines)
 
 
-def _usage(manifest: Manifest) -> str:
-    return (
-        "    pip install '.[predict]'\n"
+def _usage(graphs: bool) -> str:
+    commands = (
+        f"    pip install '.[{'predict' if graphs else 'torch'}]'\n"
         "    study predict BUNDLE --forcing forcing.csv --out qsim.csv\n"
         "    study inspect BUNDLE\n\n"
         f"`{EXAMPLE}` shows what a forcing file looks like, with invented numbers; `{EXPECTED}` is "
-        "what the networks make of it. The ONNX graphs take physical units and give mm/d: any "
-        "onnxruntime runs them without this package (`forcing`, `attributes`, `h0`, `c0` in; "
-        "`qsim`, `hn`, `cn` out)."
+        "what the networks make of it. "
+    )
+    if not graphs:
+        return commands + (
+            "There are no ONNX graphs of this architecture: predictions need torch, and the "
+            "package that defines it."
+        )
+    return commands + (
+        "The ONNX graphs take physical units and give mm/d: any onnxruntime runs them without this "
+        "package (`forcing`, `attributes`, `h0`, `c0` in; `qsim`, `hn`, `cn` out)."
     )
 
 

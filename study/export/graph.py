@@ -17,70 +17,28 @@ hundredth of their mean only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor
 
 from study.export.manifest import InputEntry, Manifest
+from study.models import RunoffModel
 
 OPSET = 17
 IR_VERSION = 9
 """Old enough for every onnxruntime since 1.15, which has all that the graph uses."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class LstmWeights:
-    """A standard LSTM layer and its head, gates in torch's order i, f, g, o.
-
-    `input` [4H, D + S], `recurrent` [4H, H], `bias` [4H] (both of torch's, added), `head` [H],
-    `head_bias` a number.
-    """
-
-    input: np.ndarray
-    recurrent: np.ndarray
-    bias: np.ndarray
-    head: np.ndarray
-    head_bias: float
-
-
-def lstm_weights(model: str, weights: Mapping[str, np.ndarray]) -> LstmWeights:
-    """The standard LSTM that a network of this platform is.
-
-    Args:
-        model: `lstm` or `ealstm`.
-        weights: By parameter name.
-
-    Raises:
-        ValueError: The architecture is not one of these.
-    """
-    head = {"head": weights["head.weight"][0], "head_bias": float(weights["head.bias"][0])}
-    if model == "lstm":
-        return LstmWeights(
-            input=weights["lstm.weight_ih_l0"],
-            recurrent=weights["lstm.weight_hh_l0"],
-            bias=weights["lstm.bias_ih_l0"] + weights["lstm.bias_hh_l0"],
-            **head,
-        )
-    if model != "ealstm":
-        raise ValueError(f"`model` must be lstm or ealstm, but got {model!r}")
-    of_day, of_basin = weights["weight_x"], weights["weight_s"]
-    size, num_dynamic = of_basin.shape[0], of_day.shape[1]
-    input_part = np.zeros((4 * size, num_dynamic + of_basin.shape[1]), np.float32)
-    input_part[:size, num_dynamic:] = of_basin
-    input_part[size:, :num_dynamic] = of_day
-    recurrent = np.zeros((4 * size, size), np.float32)
-    recurrent[size:] = weights["weight_h"]
-    bias = np.concatenate([weights["bias_s"], weights["bias"]])
-    return LstmWeights(input=input_part, recurrent=recurrent, bias=bias, **head)
-
-
-def build_graph(manifest: Manifest, weights: Mapping[str, np.ndarray]) -> bytes:
-    """The ONNX file of one member."""
-    layer = lstm_weights(manifest.model, weights)
+def build_graph(manifest: Manifest, model: RunoffModel) -> bytes | None:
+    """The ONNX file of one member; None of an architecture that is no LSTM (`as_lstm`)."""
+    layer = model.as_lstm()
+    if layer is None:
+        return None
     size = manifest.hidden_size
     graph = _Graph()
     forcing = _standardised(graph, "forcing", manifest.dynamic_inputs, np.float32)
@@ -95,10 +53,10 @@ def build_graph(manifest: Manifest, weights: Mapping[str, np.ndarray]) -> bytes:
         "LSTM",
         [
             days_first,
-            graph.constant(_onnx_gates(layer.input)[None]),
-            graph.constant(_onnx_gates(layer.recurrent)[None]),
+            graph.constant(_onnx_gates(layer.input_GX)[None]),
+            graph.constant(_onnx_gates(layer.recurrent_GH)[None]),
             graph.constant(
-                np.concatenate([_onnx_gates(layer.bias), np.zeros(4 * size, np.float32)])[None]
+                np.concatenate([_onnx_gates(layer.bias_G), np.zeros(4 * size, np.float32)])[None]
             ),
             "",
             *states,
@@ -107,9 +65,10 @@ def build_graph(manifest: Manifest, weights: Mapping[str, np.ndarray]) -> bytes:
         hidden_size=size,
     )
     by_day = graph.add("Squeeze", hidden, graph.constant([1]))
-    product = graph.add("MatMul", by_day, graph.constant(layer.head[:, None]))
+    head, head_bias = model.head.weight.detach().numpy(), model.head.bias.detach().numpy()
+    product = graph.add("MatMul", by_day, graph.constant(head.T))
     y = graph.add("Squeeze", product, graph.constant([2]))
-    y = graph.add("Add", y, graph.constant(np.float32(layer.head_bias)))
+    y = graph.add("Add", y, graph.constant(head_bias[0]))
     if manifest.output == "sinh":
         y = graph.add("Sinh", y)
     _discharge(graph, manifest, graph.add("Transpose", y, perm=[1, 0]))
@@ -118,9 +77,9 @@ def build_graph(manifest: Manifest, weights: Mapping[str, np.ndarray]) -> bytes:
     return _model(manifest, graph)
 
 
-def _onnx_gates(values: np.ndarray) -> np.ndarray:
+def _onnx_gates(values: Tensor) -> np.ndarray:
     """torch's order i, f, g, o as ONNX's i, o, f, g."""
-    i, f, g, o = np.split(values, 4)
+    i, f, g, o = np.split(values.detach().numpy(), 4)
     return np.concatenate([i, o, f, g])
 
 

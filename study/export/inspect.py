@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from study.errors import InputError
-from study.export.backends import BACKENDS
+from study.export.backends import BACKENDS, NotInstalled
 from study.export.bundle import Bundle, read_bundle
 from study.export.example import largest_difference
 
@@ -44,12 +43,12 @@ def facts(uri: str, key: Path | None = None) -> dict[str, Any]:
 def _tried(bundle: Bundle, backend: str) -> dict[str, Any]:
     if backend == "exported" and not bundle.signed:
         return {"left_out": "loading a program can run code; it needs --key"}
+    if backend == "onnx" and not bundle.has_graphs:
+        return {"left_out": f"there are no graphs of the model {bundle.manifest.model}"}
     try:
         apart, share = largest_difference(bundle, backend)
-    except InputError as error:
-        if "is not installed" not in str(error):
-            raise
-        return {"left_out": f"{BACKENDS[backend]} is not installed"}
+    except NotInstalled as error:
+        return {"left_out": f"{error.what} is not installed"}
     return {"largest_difference": apart, "share_of_allowed": share}
 
 

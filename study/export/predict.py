@@ -1,4 +1,5 @@
-"""Prediction from a bundle: forcing in, discharge out; needs neither Ray, MLflow nor torch."""
+"""Prediction from a bundle: forcing in, discharge out; needs neither Ray nor MLflow, and torch only
+for architectures that have no ONNX graphs."""
 
 from __future__ import annotations
 
@@ -49,7 +50,7 @@ def predict(
     forcing: Forcing,
     period: Period | None = None,
     *,
-    backend: str = "onnx",
+    backend: str | None = None,
     state: Carried | None = None,
     continuous: bool = False,
     quantiles: Sequence[float] = (),
@@ -60,7 +61,8 @@ def predict(
         bundle: The model.
         forcing: Its inputs, and attributes for basins that the bundle does not know.
         period: Days to predict; all that the forcing allows after the warm-up if None.
-        backend: What runs the networks: `onnx`, `torch` or `exported`.
+        backend: What runs the networks: `onnx`, `torch` or `exported`; `onnx` if None, or `torch`
+            where there are no graphs.
         state: What an earlier prediction left, to go on the day after it without a warm-up.
         continuous: One pass over the days, also for a model that was made to be run window by
             window.
@@ -88,7 +90,7 @@ def predict(
             )
     days, skipped = _days(forcing, period, simulation.warmup, state)
     fed = _feed(bundle, forcing, days)
-    networks = load_networks(bundle, backend)
+    networks = load_networks(bundle, backend or ("onnx" if bundle.has_graphs else "torch"))
     members, left = run(networks, fed, simulation, manifest.hidden_size, state, skipped)
     carried = None
     if simulation.mode == "continuous":

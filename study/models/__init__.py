@@ -4,7 +4,7 @@ from typing import Protocol
 
 import torch
 
-from study.models.base import KERNELS, OUTPUTS, RECURRENT_INITS, RunoffModel
+from study.models.base import KERNELS, OUTPUTS, RECURRENT_INITS, LstmWeights, RunoffModel
 from study.models.ealstm import EALSTM
 from study.models.lstm import LSTM
 
@@ -14,6 +14,7 @@ __all__ = [
     "OUTPUTS",
     "RECURRENT_INITS",
     "Architecture",
+    "LstmWeights",
     "RunoffModel",
     "build",
 ]

@@ -6,10 +6,12 @@ H hidden size.
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from study import native
 from study.models.recurrence import Gates, State, recurrence, usable
 
 KERNELS = ("auto", "torch")
@@ -23,6 +25,16 @@ al. 1988, https://doi.org/10.1080/01621459.1988.10478575)."""
 
 RECURRENT_INITS = ("orthogonal", "identity", "uniform")
 """How the gates' weights start, see `init_gates_`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LstmWeights:
+    """A standard LSTM layer, gates in torch's order i, f, g, o, its two biases added."""
+
+    input_GX: Tensor
+    """[4H, D + S]: daily inputs first, then static attributes."""
+    recurrent_GH: Tensor
+    bias_G: Tensor
 
 
 class RunoffModel(nn.Module):
@@ -135,6 +147,17 @@ class RunoffModel(nn.Module):
 
     def _gates(self, static_BS: Tensor) -> Gates | None:
         """What `recurrence` computes the days with; None where a subclass has but `_recur`."""
+        return None
+
+    @property
+    def compiled(self) -> bool:
+        """Whether `study.native` computes the recurrence where tensors are on a CPU."""
+        has_gates = type(self)._gates is not RunoffModel._gates
+        return self.kernel == "auto" and has_gates and native.library() is not None
+
+    def as_lstm(self) -> LstmWeights | None:
+        """The standard LSTM layer that gives the same hidden values, of which an ONNX graph is
+        made; None where there is none: bundles of such a model need torch."""
         return None
 
     def _drop(self, hidden_TBH: Tensor, generator: torch.Generator | None) -> Tensor:

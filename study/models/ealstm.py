@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from study.models.base import RunoffModel, append_static, init_gates_
+from study.models.base import LstmWeights, RunoffModel, append_static, init_gates_
 from study.models.recurrence import Gates, State
 
 
@@ -130,4 +130,10 @@ class EALSTM(RunoffModel):
             weight_h=self.weight_h,
             bias=self.bias.expand(len(static_BS), -1),
             input_gate=torch.sigmoid(static_BS @ self.weight_s.T + self.bias_s),
+        )
+
+    def as_lstm(self) -> LstmWeights:
+        input_part, hidden_part, first_bias, second_bias = self.assemble()
+        return LstmWeights(
+            input_GX=input_part, recurrent_GH=hidden_part, bias_G=first_bias + second_bias
         )

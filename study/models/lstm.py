@@ -7,7 +7,7 @@ H hidden size.
 import torch
 from torch import Tensor, nn
 
-from study.models.base import RunoffModel, append_static, init_gates_
+from study.models.base import LstmWeights, RunoffModel, append_static, init_gates_
 from study.models.recurrence import Gates, State
 
 
@@ -72,3 +72,9 @@ class LSTM(RunoffModel):
             bias + static_BS @ weight_s.T if self.num_static else bias.expand(len(static_BS), -1)
         )
         return Gates(weight_x=weight_x, weight_h=weight_h, bias=bias_BG)
+
+    def as_lstm(self) -> LstmWeights:
+        weight_xs, weight_h, first_bias, second_bias = self.lstm.all_weights[0]
+        return LstmWeights(
+            input_GX=weight_xs, recurrent_GH=weight_h, bias_G=first_bias + second_bias
+        )

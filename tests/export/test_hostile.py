@@ -22,7 +22,7 @@ import torch
 from onnx import TensorProto, helper
 
 from study.errors import BundleError, InputError
-from study.export.backends import load_networks
+from study.export.backends import NotInstalled, load_networks
 from study.export.bundle import Bundle, read_bundle
 from study.export.inspect import facts, failed, told
 from study.export.manifest import MANIFEST, SIGNATURE
@@ -102,13 +102,14 @@ DAMAGED: list[tuple[Callable[[Path], Any], str]] = [
     (manifest(lambda m: m.update(members=10**9)), "`members`"),
     (manifest(lambda m: m["target"].update(std=0)), "`target.std`"),
     (manifest(lambda m: m["target"].update(mean=float("nan"))), "`target.mean`"),
-    (manifest(lambda m: m.update(model="transformer")), "`model`"),
+    (manifest(lambda m: m.update(model="../transformer")), "`model`"),
     (manifest(lambda m: m.update(model="ealstm", static_inputs=[])), "has static inputs"),
     (manifest(lambda m: m["dynamic_inputs"].append(m["dynamic_inputs"][0])), "listed twice"),
     (manifest(lambda m: m["periods"].update(test="never")), "first day:last day"),
     (manifest(lambda m: m["checksums"].pop("attributes.csv")), "lacks attributes.csv"),
     (manifest(lambda m: m["checksums"].pop("weights-000.safetensors")), "lacks weights-000"),
     (manifest(lambda m: m["checksums"].pop("program-000-day.pt2")), "lacks some programs"),
+    (manifest(lambda m: m["checksums"].pop("graph-000.onnx")), "lacks some graphs"),
     (manifest(lambda m: m["checksums"].update({"../x": SUM})), "is no plain file name"),
     (manifest(lambda m: m["checksums"].update({"/etc/passwd": SUM})), "is no plain file name"),
     (manifest(lambda m: m["checksums"].update({"evil.py": SUM})), "is no file of a bundle"),
@@ -297,6 +298,27 @@ def test_a_hostile_graph_is_refused(
     rewrite(copy, "graph-001.onnx", change((copy / "graph-001.onnx").read_bytes()))
     with refused("graph-001.onnx: does not fit", why):
         load_networks(read_bundle(copy), "onnx")
+
+
+def test_an_architecture_that_is_not_here_is_named(bundle: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
+    manifest(lambda m: m.update(model="transformer"))(copy)
+    with pytest.raises(NotInstalled, match=r"transformer, which is not installed .*ealstm"):
+        load_networks(read_bundle(copy), "torch")
+    tried = facts(str(copy))["example"]["torch"]
+    assert tried == {"left_out": "the architecture transformer is not installed"}
+
+
+def test_networks_without_graphs_need_torch(bundle: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
+    manifest(lambda m: [m["checksums"].pop(f"graph-{i:03d}.onnx") for i in (0, 1)])(copy)
+    read = read_bundle(copy)
+    assert not read.has_graphs
+    with refused("has no ONNX graphs", "--backend torch"):
+        load_networks(read, "onnx")
+    found = facts(str(copy))
+    assert found["example"]["onnx"] == {"left_out": "there are no graphs of the model lstm"}
+    assert not failed(found)
 
 
 class Hostile:

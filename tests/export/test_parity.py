@@ -127,10 +127,11 @@ def test_no_flow_is_below_zero(scale: str, corrects: bool) -> None:
     mean = 0.0 if scale == "basin" else 1.0
     flow = unit * y.numpy() + (0.25 if corrects else mean)
     assert 0.2 < (flow < 0).mean() < 0.8
-    weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    graph = build_graph(manifest, network)
+    assert graph is not None
     attributes = unit if scale == "basin" else np.zeros((2, 0))
     for backend in (
-        OnnxNetwork(manifest, build_graph(manifest, weights)),
+        OnnxNetwork(manifest, graph),
         TorchNetwork(Physical(manifest, network)),
     ):
         state = (zeros.numpy(), zeros.numpy())

@@ -24,6 +24,14 @@ State = tuple[np.ndarray, np.ndarray]
 """Hidden and cell values (basin, hidden) float32 after the last day seen."""
 
 
+class NotInstalled(InputError):
+    """A back end lacks a package, or an architecture, on this machine."""
+
+    def __init__(self, what: str, message: str):
+        super().__init__(message)
+        self.what = what
+
+
 class Network(Protocol):
     """One member of a bundle."""
 
@@ -54,7 +62,8 @@ def load_networks(bundle: Bundle, backend: str) -> list[Network]:
     """A bundle's members, ready to run.
 
     Raises:
-        InputError: There is no such backend, or its package is not installed.
+        InputError: There is no such backend.
+        NotInstalled: Its package is not installed, or the networks' architecture is not.
         BundleError: A file is not the network that the manifest describes.
     """
     if backend not in BACKENDS:
@@ -63,9 +72,10 @@ def load_networks(bundle: Bundle, backend: str) -> list[Network]:
         module = importlib.import_module(f"study.export.backends.{backend}")
     except ImportError as error:
         extra = "predict" if backend == "onnx" else "torch"
-        raise InputError(
+        raise NotInstalled(
+            str(error.name),
             f"--backend {backend} needs the package {error.name}, which is not installed; "
-            f"pip install '.[{extra}]', or choose another --backend"
+            f"pip install '.[{extra}]', or choose another --backend",
         ) from None
     networks: list[Network] = module.load(bundle)
     return networks

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnxruntime
 
+from study.errors import BundleError
 from study.export.backends import Network, State, does_not_fit
 from study.export.bundle import Bundle
 from study.export.manifest import Manifest
@@ -66,6 +67,11 @@ class OnnxNetwork:
 
 
 def load(bundle: Bundle) -> list[Network]:
+    if not bundle.has_graphs:
+        raise BundleError(
+            f"{bundle.uri}: has no ONNX graphs (its model is {bundle.manifest.model}); use "
+            "--backend torch"
+        )
     networks: list[Network] = []
     for name in bundle.manifest.graph_files:
         try:

@@ -7,9 +7,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 
-from study.export.backends import Network, State, does_not_fit
+from study.export.backends import Network, NotInstalled, State, does_not_fit
 from study.export.bundle import Bundle
 from study.export.program import Physical, build_model
+from study.models import ARCHITECTURES
 
 
 class TorchNetwork:
@@ -37,6 +38,14 @@ class TorchNetwork:
 
 
 def load(bundle: Bundle) -> list[Network]:
+    architecture = bundle.manifest.model
+    if architecture not in ARCHITECTURES:
+        what = f"the architecture {architecture}"
+        raise NotInstalled(
+            what,
+            f"{bundle.uri}: its networks are of {what}, which is not installed (there are "
+            f"{', '.join(ARCHITECTURES)}); install the package that defines it",
+        )
     networks: list[Network] = []
     for name in bundle.manifest.weights_files:
         try:
