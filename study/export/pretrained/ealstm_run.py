@@ -26,9 +26,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from study.data.licences import CAMELS_US_SOURCE, Origin
 from study.errors import DataError
-from study.export.licences import licences_of
-from study.export.manifest import InputEntry, Simulation
+from study.export.manifest import InputEntry, Licence, Simulation
 from study.export.pretrained.run import KNOWN_INPUTS, ImportedRun, make_manifest, read_weights, take
 from study.spec.data import KRATZERT_2019
 
@@ -42,6 +42,7 @@ FORCING = {
 }
 """Input -> mean and standard deviation, in the order the networks take them."""
 PRODUCT, LEARNED_FROM = "maurer_extended", ("forcing", "attributes", "discharge")
+ORIGIN = Origin(source=CAMELS_US_SOURCE, product=PRODUCT)
 DISCHARGE = (1.49996196, 3.62443672)
 PERIODS = {"train": ("train_start", "train_end"), "test": ("val_start", "val_end")}
 """The release calls its test period `val`."""
@@ -93,7 +94,7 @@ def read_run(folder: Path, basins: Sequence[str], epoch: int | None = None) -> I
         target=InputEntry(name="qobs", units="mm/d", mean=DISCHARGE[0], std=DISCHARGE[1]),
         periods=_periods(config),
         basins=basins,
-        licences=licences_of(LEARNED_FROM, PRODUCT),
+        licences=tuple(Licence(**vars(ORIGIN.licence(group))) for group in LEARNED_FROM),
     )  # fmt: skip
     return ImportedRun(manifest=manifest, weights=weights, attributes=table)
 
