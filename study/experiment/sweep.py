@@ -98,7 +98,7 @@ class JobTrainable(tune.Trainable):
             self.job.often = self.leaving
         report = self.job.step()
         if begins:
-            report["worker"] = self.place
+            report["worker"] = self.place | {"kernel": self.job.kernel()}
         # As text: Tune flattens nested results on their way to the scheduler.
         told = {"report": json.dumps(report), "training_iteration": report["epoch"]}
         return told | {NODE: self.place["node"]}
@@ -186,8 +186,8 @@ class BookScheduler(_Unsaved, TrialScheduler):
         self.book, self.searcher, self.progress = book, searcher, progress
         self.trials: dict[str, Trial] = {}
         self.reserve = Reserve()
-        self.told = False
-        """That a trial's GPU is none."""
+        self.warned: set[str] = set()
+        """What was said already of workers"""
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         self.trials[trial.trial_id] = trial
@@ -196,7 +196,7 @@ class BookScheduler(_Unsaved, TrialScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         report = json.loads(result["report"])
-        self._tell_if_no_gpu(report.get("worker"))
+        self._warn_of(report.get("worker"))
         status = self.book.report(JobKey.parse(trial.config[KEY]), report)
         self.progress(self.book)
         if status != "run":
@@ -207,12 +207,26 @@ class BookScheduler(_Unsaved, TrialScheduler):
             verdict = TrialScheduler.CONTINUE
         return str(verdict)
 
-    def _tell_if_no_gpu(self, worker: dict[str, str] | None) -> None:
-        if worker and self.book.spec.resources.gpus and worker["device"] == "cpu" and not self.told:
-            self.told = True
-            logger.warning(
+    def _warn_of(self, worker: dict[str, Any] | None) -> None:
+        """Say once what a worker lacks that trains slower for it."""
+        if worker is None:
+            return
+        if self.book.spec.resources.gpus and worker["device"] == "cpu":
+            self._warn_once(
                 "resources.gpus: torch finds no GPU on %s; trials train on its CPU", worker["host"]
             )
+        if failure := worker["kernel"].get("failure"):
+            self._warn_once(
+                "%s: %s; torch computes there, two to three times as slowly, and last bits are "
+                "other ones than where the C kernel computes",
+                worker["host"],
+                failure,
+            )
+
+    def _warn_once(self, message: str, *facts: str) -> None:
+        if message not in self.warned:
+            self.warned.add(message)
+            logger.warning(message, *facts)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         # `trial.get_error()` looks into the storage, where the file is not yet.

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
+from study import native
 from study.evaluation.metrics import nse
 from study.evaluation.simulate import simulate_period
 from study.experiment.arms import Arm
@@ -78,6 +80,24 @@ class RunningJob:
         """Save it after every epoch: its worker is about to leave."""
         self._last_save = time.monotonic()
         self._saved = [saved] if saved else []
+
+    def kernel(self) -> dict[str, str]:
+        """What computes its recurrence, on which the last bits depend: `name` (`native` or
+        `torch`), `instructions`, and the `compiler` or torch's `version`. `failure`: why the C
+        library is missing where it was wanted."""
+        device, loaded = self.worker.data.device.type, native.loaded()
+        if device == "cpu" and self.trainer.model.compiled:
+            return {
+                "name": "native",
+                "compiler": str(loaded.compiler),
+                "instructions": str(loaded.instructions),
+            }
+        facts = {"version": torch.__version__, "instructions": device}
+        if device == "cpu":
+            facts["instructions"] = torch.backends.cpu.get_cpu_capability().lower()
+            if self.worker.spec.resources.kernel == "auto" and loaded.failure:
+                facts["failure"] = loaded.failure
+        return {"name": "torch", **facts}
 
     def step(self) -> dict[str, Any]:
         """Train one epoch; returns what `Book.report` takes.

@@ -27,6 +27,7 @@ from place import PATIENCE_SECONDS, Place, facts, ray_processes, wait_until
 from safetensors.numpy import load
 from small import small_content
 
+from study import native
 from study.data.store import open_store
 from study.experiment.eventlog import EventLog
 from study.experiment.jobs import JobKey
@@ -273,6 +274,22 @@ def test_mlflow_has_every_epoch_once(runs: list[Any]) -> None:
             assert (run.data.tags["study.status"] == "stopped") == (epochs == 2)
         if run.data.tags["study.stage"] == "replicate":
             assert {"test/nse_median", "val/nse_median"} <= set(run.curve)
+
+
+def test_the_log_and_mlflow_say_what_computed_a_job(calm: Place, runs: list[Any]) -> None:
+    """Last bits depend on it."""
+    kernels = [e["worker"]["kernel"] for e in calm.events("reported") if "worker" in e]
+    loaded = native.loaded()
+    if loaded.library is None:
+        assert {kernel["name"] for kernel in kernels} == {"torch"} and loaded.failure
+        told = "torch, "
+    else:
+        facts = {"compiler": loaded.compiler, "instructions": loaded.instructions}
+        assert all(kernel == {"name": "native", **facts} for kernel in kernels)
+        told = f"native, {loaded.compiler}, {loaded.instructions}"
+    for run in runs:
+        if run.data.tags["study.stage"] in ("search", "candidate", "replicate"):
+            assert run.data.tags["study.kernel"].startswith(told)
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -81,7 +82,7 @@ def finished(folder: Path, store: Path, hosts: Hosts, gpus: float) -> tuple[Plac
     return place, " ".join(told.split())
 
 
-def workers(place: Place) -> list[dict[str, str]]:
+def workers(place: Place) -> list[dict[str, Any]]:
     """Where each job was trained."""
     return [e["worker"] for e in place.events("reported") if e["epoch"] == 1]
 
@@ -140,6 +141,26 @@ def test_a_check_against_a_cluster_says_whether_it_has_room(tmp_path: Path, host
     assert "room for 2 trials at once" in told["gpus=0.5"]
     assert "room for 2 trials at once" in told["gpus=1"]
     assert "no host has as much" in told["cpus=3"] and "would wait" in told["cpus=3"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_host_without_a_kernel_is_named_once(
+    synthetic_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its compiler fails: torch trains there, and the log and a warning say why."""
+    monkeypatch.setenv("CC", "false")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    spec = tmp_path / "small.yaml"
+    spec.write_text(yaml.safe_dump(CONTENT))
+    place = Place(results=tmp_path / "results", spec=spec, store=synthetic_store)
+    ended = place.run()
+    assert ended.returncode == 0, ended.stderr
+    assert " ".join(ended.stderr.split()).count("the C compiler false fails") == 1
+    assert len(workers(place)) > 2
+    for worker in workers(place):
+        assert worker["kernel"]["name"] == "torch"
+        assert "false fails" in worker["kernel"]["failure"]
 
 
 def test_torch_leaves_the_cores_to_the_recurrence() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
 
 from study.experiment.eventlog import Event
+from study.experiment.jobs import Job
 
 DIGEST_LENGTH = 32
 """MLflow takes no more than 36 characters."""
@@ -28,6 +29,17 @@ def curve(event: Event) -> list[Metric]:
     for name, value in (event.get("validation") or {}).items():
         named[f"val/{name}"] = value
     return [metric(n, v, event["time"], event["epoch"]) for n, v in named.items()]
+
+
+def kernels(job: Job) -> list[str]:
+    """What computed a job's epochs, in one line: several after a move to another kind of host.
+
+    Empty of jobs of version 0.1.0, whose log does not say it.
+    """
+    told = [report["worker"].get("kernel") for report in job.reports.values() if "worker" in report]
+    lines = dict.fromkeys(", ".join(v for k, v in facts.items() if k != "failure")
+                          for facts in told if facts)  # fmt: skip
+    return ["; ".join(lines)] if lines else []
 
 
 def flat(scores: Mapping[str, Mapping[str, float] | None]) -> dict[str, float]:

@@ -28,7 +28,7 @@ from study.experiment.book import Book
 from study.experiment.eventlog import Event
 from study.experiment.jobs import CLOSED, JobKey, identity
 from study.experiment.ledger import Ledger
-from study.experiment.tracking.entities import curve, dataset, flat, metric, milliseconds
+from study.experiment.tracking.entities import curve, dataset, flat, kernels, metric, milliseconds
 from study.experiment.tracking.following import SQLITE
 from study.experiment.tracking.views import views
 
@@ -218,6 +218,7 @@ class Projection:
             if name not in self._finished:
                 job = self.book.jobs[key]
                 tags = [RunTag(STATUS, status), RunTag("study.epochs", str(job.epochs))]
+                tags += [RunTag("study.kernel", text) for text in kernels(job)]
                 if job.failure:
                     tags.append(RunTag("study.failure", job.failure[-4000:]))
                 metrics = [metric("seconds", job.seconds, at, job.epochs)]
