@@ -11,7 +11,9 @@ import pandas as pd
 import xarray as xr
 
 from study.data.climate import CLIMATE_FORCING, climate_attributes
-from study.data.features import INPUT_UNITS, SHYFT_FEATURES, Inputs
+from study.data.features import INPUT_UNITS, SHYFT_FEATURES, Inputs, source_of
+from study.data.levels import is_series
+from study.data.placebo import with_placebos
 from study.data.scaling import SPREAD_EPS, Scaler, fit_scaler, stack_scaled
 from study.data.simulated import check_calibration
 from study.data.splits import day_range, warmed_up
@@ -90,6 +92,7 @@ def assemble(
         DataError: A variable, basin, day or value that the study needs is not in the store; the
             inputs of the test period are asked for from the start.
     """
+    store = with_placebos(store, inputs.daily, spec.search.seed)
     store = _select(store, spec, inputs)
     check_calibration(store, spec, inputs)
     periods = {name: period for name, period in spec.data.periods if period is not None}
@@ -156,13 +159,7 @@ def _spread(qobs: np.ndarray, taught: np.ndarray) -> np.ndarray:
 def _select(store: xr.Dataset, spec: StudySpec, inputs: Inputs) -> xr.Dataset:
     """The study's basins, after a look at whether the store has all that is asked for."""
     for name in inputs.daily:
-        if name not in store or name not in INPUT_UNITS:
-            raise DataError(f"the store has no daily input `{name}`; {_cure(name)}")
-        if store[name].attrs.get("units") != INPUT_UNITS[name]:
-            raise DataError(
-                f"the store's `{name}` is in {store[name].attrs.get('units')}, "
-                f"models expect {INPUT_UNITS[name]}; build the store again"
-            )
+        _check_series(store, name)
     known = [n for n in variables_of(store, "attributes") if store[n].dtype.kind == "f"]
     for name in inputs.static:
         if name not in known:
@@ -174,6 +171,22 @@ def _select(store: xr.Dataset, spec: StudySpec, inputs: Inputs) -> xr.Dataset:
     if spec.data.basins == "all":
         return store
     return store.sel(basin=list(spec.data.basins))
+
+
+def _check_series(store: xr.Dataset, name: str) -> None:
+    """A daily input is there, and its unit is known."""
+    if name not in store or not is_series(store, name):
+        raise DataError(f"the store has no daily input `{name}`; {_cure(name, store)}")
+    units, expected = store[name].attrs.get("units"), INPUT_UNITS.get(source_of(name))
+    if expected is not None and units != expected:
+        raise DataError(
+            f"the store's `{name}` is in {units}, models expect {expected}; build the store again"
+        )
+    if not units:
+        raise DataError(
+            f"the store does not say in which unit `{name}` is; give the variable the attribute "
+            "`units` (`1` if it has none) and write the store again"
+        )
 
 
 def _check_basins(store: xr.Dataset, spec: StudySpec) -> None:
@@ -189,14 +202,15 @@ def _check_basins(store: xr.Dataset, spec: StudySpec) -> None:
         raise SpecError("data.held_out names all basins of the store; leave some to train on")
 
 
-def _cure(name: str) -> str:
+def _cure(name: str, store: xr.Dataset) -> str:
     if name == "swe":
         return "build the store with --snow DIR"
     if name in SHYFT_FEATURES:
         return "add Shyft's series with `study shyft simulate STORE`"
     if name == "swe_simulated":
         return "it is older than this input, build it again with `study data build`"
-    return f"change data.forcing{nearest(name, INPUT_UNITS)}"
+    known = [n for n in map(str, store.data_vars) if is_series(store, n)]
+    return f"change data.forcing{nearest(name, known)}"
 
 
 def _check_record(store: xr.Dataset, periods: dict[str, Period], warmup: int) -> None:

@@ -5,14 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from study.spec import DataSpec
-
-SNOW_INPUTS: Mapping[str, tuple[str, ...]] = {
-    "off": (),
-    "simulated": ("swe_simulated",),
-    "observed": ("swe",),
-}
-"""Level of the factor `snow` -> daily inputs it adds."""
+from study.spec import PLACEBO, DataSpec, OwnLevels, feed, find_level
 
 SHYFT_FEATURES: Mapping[str, str] = {
     "shyft_discharge": "mm/d",
@@ -25,22 +18,6 @@ SHYFT_FEATURES: Mapping[str, str] = {
 """Daily series that Shyft gives, and their units; `outflow` is what leaves the snow, `storage` the
 water below it relative to its mean on the training days. A day's value is that of its end."""
 
-SHYFT_INPUTS: Mapping[str, tuple[str, ...]] = {
-    "off": (),
-    "input": tuple(SHYFT_FEATURES),
-    "residual": (),
-    "both": tuple(SHYFT_FEATURES),
-}
-"""Level of the factor `shyft` -> daily inputs it adds."""
-
-SHYFT_BASELINE: Mapping[str, str | None] = {
-    "off": None,
-    "input": None,
-    "residual": "shyft_discharge",
-    "both": "shyft_discharge",
-}
-"""Level of the factor `shyft` -> discharge that the network corrects."""
-
 INPUT_UNITS: Mapping[str, str] = {
     "prcp": "mm/d",
     "srad": "W/m2",
@@ -52,7 +29,7 @@ INPUT_UNITS: Mapping[str, str] = {
     "swe_simulated": "mm",
     **SHYFT_FEATURES,
 }
-"""Daily inputs that a model may see, and the units it expects them in."""
+"""Daily inputs that have a unit whatever the store; others are in the unit that it states."""
 
 
 INPUT_LIMITS: Mapping[str, tuple[float, float]] = {
@@ -89,13 +66,23 @@ class Inputs:
         return tuple(dict.fromkeys((*self.dynamic, *([self.baseline] if self.baseline else []))))
 
 
-def inputs_of(levels: Mapping[str, str], data: DataSpec) -> Inputs:
-    """Inputs of the arm with these factor levels."""
-    return Inputs(
-        dynamic=data.forcing + SNOW_INPUTS[levels["snow"]] + SHYFT_INPUTS[levels["shyft"]],
-        static=data.attributes if levels["statics"] == "on" else (),
-        baseline=SHYFT_BASELINE[levels["shyft"]],
-    )
+def inputs_of(levels: Mapping[str, str], data: DataSpec, own: OwnLevels | None = None) -> Inputs:
+    """Inputs of the arm with these factor levels.
+
+    Args:
+        levels: Factor -> level.
+        data: Forcing and attributes that all arms begin from.
+        own: What levels of one's own change, by names that the store has.
+    """
+    changes = [find_level(factor, level, own or {}) for factor, level in levels.items()]
+    dynamic, static, baseline = feed(changes, data.forcing, data.attributes)
+    return Inputs(dynamic=dynamic, static=static, baseline=baseline)
+
+
+def source_of(name: str) -> str:
+    """The store's series that an input is read from: its own, or that of a placebo."""
+    placebo = PLACEBO.fullmatch(name)
+    return placebo[1] if placebo else name
 
 
 def union(inputs: Sequence[Inputs]) -> Inputs:

@@ -6,7 +6,7 @@ from typing import Any
 
 import xarray as xr
 
-from study.data.features import SHYFT_FEATURES, Inputs
+from study.data.features import SHYFT_FEATURES, Inputs, source_of
 from study.errors import DataError, SpecError
 from study.spec import Period, StudySpec
 
@@ -31,7 +31,7 @@ def check_calibration(store: xr.Dataset, spec: StudySpec, inputs: Inputs) -> Non
         SpecError: It has seen more.
         DataError: It failed on a basin of the study.
     """
-    if not set(SHYFT_FEATURES) & set(inputs.daily):
+    if not set(SHYFT_FEATURES) & {source_of(name) for name in inputs.daily}:
         return
     account = account_of(store, SHYFT)
     calibrated = Period.model_validate(account["train_period"])

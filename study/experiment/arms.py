@@ -3,24 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from study.data.features import Inputs, inputs_of, union
-from study.spec import CANONICAL_FACTORS, StudySpec, TrainingSpec
-
-SHORT_NAMES: Mapping[tuple[str, str], str] = {
-    ("statics", "on"): "",
-    ("statics", "off"): "nostatics",
-    ("snow", "off"): "",
-    ("snow", "simulated"): "simsnow",
-    ("snow", "observed"): "snow",
-    ("shyft", "off"): "",
-    ("shyft", "input"): "shyft",
-    ("shyft", "residual"): "residual",
-    ("shyft", "both"): "shyft-residual",
-}
-"""What a level adds to an arm's name; levels of other factors add `factor.level`."""
+from study.errors import SpecError
+from study.spec import OwnLevels, StudySpec, TrainingSpec, find_level
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +20,8 @@ class Arm:
     levels: Mapping[str, str]
     """Factor -> level."""
     inputs: Inputs
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Keys of `training` that its levels set, and their values."""
     repeat: int = 0
     """Number of the search: 0 is the study's own, others repeat it with other seeds."""
 
@@ -41,22 +31,39 @@ class Arm:
 
     def training(self, base: TrainingSpec, hyperparameters: Mapping[str, Any]) -> TrainingSpec:
         """The configuration of one of this arm's training jobs."""
-        own = {f: level for f, level in self.levels.items() if f not in CANONICAL_FACTORS}
-        return TrainingSpec.model_validate(base.model_dump() | own | dict(hyperparameters))
+        content = base.model_dump() | dict(self.settings) | dict(hyperparameters)
+        return TrainingSpec.model_validate(content)
 
 
-def expand(spec: StudySpec) -> tuple[Arm, ...]:
-    """All arms of a study, in the order of its factors' levels; then their repeats."""
-    return tuple(
+def expand(spec: StudySpec, own: OwnLevels | None = None) -> tuple[Arm, ...]:
+    """All arms of a study, in the order of its factors' levels; then their repeats.
+
+    Args:
+        spec: The study.
+        own: What levels of one's own change, by names that the store has (`study.data.levels`); as
+            the spec has them if None, which is enough for names of arms.
+
+    Raises:
+        SpecError: Two arms have one name.
+    """
+    own = spec.levels if own is None else own
+    arms = tuple(
         Arm(
             name=_name(spec, levels) + (f"~{repeat}" if repeat else ""),
             levels=levels,
-            inputs=inputs_of(levels, spec.data),
+            inputs=inputs_of(levels, spec.data, own),
+            settings={k: v for f, n in levels.items()
+                      for k, v in find_level(f, n, own).training.items()},
             repeat=repeat,
         )
         for repeat in range(spec.search.repeats)
         for levels in spec.combinations()
-    )
+    )  # fmt: skip
+    names = [arm.name for arm in arms]
+    for name in names:
+        if names.count(name) > 1:
+            raise SpecError(f"two arms have the name {name}; give their levels other labels")
+    return arms
 
 
 def compared(arms: Iterable[Arm]) -> tuple[Arm, ...]:
@@ -70,8 +77,13 @@ def all_inputs(arms: tuple[Arm, ...]) -> Inputs:
 
 
 def _name(spec: StudySpec, levels: Mapping[str, str]) -> str:
-    parts = [levels["model"]]
-    for factor, level in levels.items():
-        if factor != "model":
-            parts.append(SHORT_NAMES.get((factor, level), f"{factor}.{level}"))
-    return "-".join(part for part in parts if part)
+    return "-".join(part for factor, name in levels.items() if (part := _part(spec, factor, name)))
+
+
+def _part(spec: StudySpec, factor: str, name: str) -> str:
+    """What a level adds to an arm's name: nothing, if it is a base that changes nothing."""
+    level = spec.level(factor, name)
+    if level.label is not None:
+        return level.label
+    base = factor in spec.levels and name == spec.factors[factor][0] and not level.model_dump()
+    return "" if base else f"{factor}.{name}"

@@ -10,6 +10,7 @@ import xarray as xr
 from safetensors.numpy import load, save
 
 from study.data.arrays import StudyArrays, assemble
+from study.data.licences import licences_of_store
 from study.evaluation.metrics import all_metrics, share_below_zero
 from study.evaluation.simulate import simulate_period
 from study.experiment.arms import all_inputs
@@ -51,7 +52,7 @@ def confirm(book: Book, store: xr.Dataset, storage: Storage) -> None:
     inputs = all_inputs(tuple(book.arms.values()))
     arrays = assemble(store, spec, inputs, read_test=True)
     data = DeviceData(arrays)
-    _write_observed(arrays, store, spec, storage)
+    _write_observed(arrays, store, book, storage)
     use_threads(spec.resources)
     for job in done:
         if job.key not in book.evaluations:
@@ -93,10 +94,9 @@ def _summary(sim: np.ndarray, obs: np.ndarray) -> dict[str, float] | None:
     }
 
 
-def _write_observed(
-    arrays: StudyArrays, store: xr.Dataset, spec: StudySpec, storage: Storage
-) -> None:
+def _write_observed(arrays: StudyArrays, store: xr.Dataset, book: Book, storage: Storage) -> None:
     """What the report and the export need of the data, so that they need no store."""
+    spec = book.spec
     split = spec.evidence.split
     told = dict.fromkeys((*BASIN_FACTS, *([] if split is None else [split.attribute])))
     periods = [p for p in arrays.periods if p != "train"]
@@ -118,7 +118,9 @@ def _write_observed(
         "sources": {
             n: _source(store, n) for n in (*arrays.inputs.daily, *arrays.inputs.static, "qobs")
         },
+        "units": {n: str(store[n].attrs["units"]) for n in arrays.inputs.daily},
         "product": store.attrs["forcing_product"],
+        "licences": [vars(one) for one in licences_of_store(store, book.header["digests"])],
         "references": {n: _described(store, n) for n, v in REFERENCES.items() if v in store},
     }
     storage.write(BASINS, json.dumps(facts).encode())

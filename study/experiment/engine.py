@@ -13,6 +13,9 @@ from typing import Any
 import xarray as xr
 
 from study.data.arrays import StudyArrays, assemble
+from study.data.levels import resolve
+from study.data.licences import licences_of_store
+from study.data.placebo import with_placebos
 from study.data.simulated import account_of
 from study.data.store import open_store, variables_of, verify
 from study.errors import DataError, InputError, SpecError, StudyError
@@ -28,7 +31,7 @@ from study.experiment.jobs import CLOSED, checkpoint_key, identity
 from study.experiment.ledger import Ledger
 from study.experiment.placement import no_room, room_for_trials
 from study.experiment.storage import Storage, only_driver
-from study.spec import StudySpec, nearest, parse_spec
+from study.spec import LevelSpec, OwnLevels, StudySpec, nearest, parse_spec
 
 Progress = Callable[[Book], None]
 logger = logging.getLogger(__name__)
@@ -39,8 +42,11 @@ class Prepared:
     """A study that has passed every check and can be started."""
 
     spec: StudySpec
+    levels: OwnLevels
+    """What levels of one's own change, by names that the store has."""
     arms: tuple[Arm, ...]
     store: xr.Dataset
+    """With the placebos that arms are fed with."""
     arrays: StudyArrays
 
 
@@ -50,13 +56,27 @@ def prepare(spec: StudySpec, store_path: Path | str) -> Prepared:
     Raises:
         InputError: The spec and the store do not make a study; says why.
     """
-    arms = expand(spec)
-    declared_contrasts(spec, arms)
+    declared_contrasts(spec, expand(spec))
     store = open_store(store_path)
     verify(store, store_path)
+    levels = resolve(spec, store)
+    arms = expand(spec, levels)
+    _check_baselines(arms)
+    store = with_placebos(store, all_inputs(arms).daily, spec.search.seed)
     _check_split(store, spec)
+    licences_of_store(store, store.attrs["digests"])  # what bundles will say
     arrays = assemble(store, spec, all_inputs(arms))
-    return Prepared(spec=spec, arms=arms, store=store, arrays=arrays)
+    return Prepared(spec=spec, levels=levels, arms=arms, store=store, arrays=arrays)
+
+
+def _check_baselines(arms: tuple[Arm, ...]) -> None:
+    """Arrays hold one."""
+    found = sorted({arm.inputs.baseline for arm in arms if arm.inputs.baseline})
+    if len(found) > 1:
+        raise SpecError(
+            f"levels have the baselines {' and '.join(found)}, but a study may have one; make a "
+            "study of each"
+        )
 
 
 def _check_split(store: xr.Dataset, spec: StudySpec) -> None:
@@ -83,7 +103,11 @@ def open_ledger(storage: Storage) -> Ledger:
     if not begun:
         raise InputError(f"{storage.uri}: holds no study; start one with `study run SPEC`")
     spec = parse_spec(begun[-1]["spec"], storage.uri)
-    return Ledger(spec, expand(spec), events)
+    levels = {
+        factor: {name: LevelSpec.model_validate(level) for name, level in named.items()}
+        for factor, named in begun[-1].get("levels", {}).items()
+    }
+    return Ledger(spec, expand(spec, levels or None), events)
 
 
 def run(
@@ -199,12 +223,19 @@ def _begin(log: EventLog, prepared: Prepared) -> None:
             f"study {spec.name} was begun with other data (group {', '.join(differing)}); "
             "give --data the store it was begun with, or the study another name"
         )
+    levels = {f: {n: level.model_dump(mode="json") for n, level in named.items()}
+              for f, named in prepared.levels.items()}  # fmt: skip
+    if begun and begun[-1].get("levels", {}) != levels:
+        raise SpecError(
+            f"study {spec.name} was begun with data that gave its levels another meaning; give "
+            "--data the store it was begun with, or the study another name"
+        )
     facts = provenance.collect()
     if not begun or begun[-1]["spec"] != spec.model_dump(mode="json"):
         uid = begun[0]["uid"] if begun else uuid.uuid4().hex
         log.append(event="study", uid=uid, spec=spec.model_dump(mode="json"), digests=digests,
                    accounts=accounts(prepared), contrasts=in_the_log(spec, prepared.arms),
-                   provenance=facts)  # fmt: skip
+                   provenance=facts, **({"levels": levels} if levels else {}))  # fmt: skip
     log.append(event="launch", **provenance.host(), provenance=facts)
     log.flush()
 

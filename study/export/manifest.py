@@ -80,7 +80,8 @@ class Manifest(ManifestModel):
     study: str | None
     arm: str | None
     factors: dict[str, str]
-    model: Literal["lstm", "ealstm"]
+    model: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,49}$")
+    """Name of the architecture; torch predicts with those that are installed."""
     hidden_size: int = Field(ge=1, le=65_536)
     output: Literal["linear", "sinh"] = "linear"
     """What turns the head's value into discharge."""
@@ -191,13 +192,14 @@ def input_entries(
     *,
     sources: dict[str, str],
     ranges: dict[str, tuple[float, float]],
+    units: dict[str, str],
 ) -> tuple[InputEntry, ...]:
     """Inputs with their units, sources, scaling and extremes."""
     part = subset(scaler, names)
     return tuple(
         InputEntry(
             name=n,
-            units=INPUT_UNITS.get(n),
+            units=units.get(n, INPUT_UNITS.get(n)),
             source=sources.get(n),
             mean=part.means[n],
             std=part.stds[n],

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from study.data.licences import Origin
 from study.data.scaling import Scaler
 from study.errors import InputError, StudyError
 from study.experiment.arms import Arm
@@ -18,13 +19,20 @@ from study.experiment.ledger import Ledger
 from study.experiment.progress import is_finished
 from study.experiment.storage import Storage, read_result
 from study.export.build import build_bundle
-from study.export.licences import licences_of
-from study.export.manifest import FORMAT, SCALE, InputEntry, Manifest, Simulation, input_entries
+from study.export.manifest import (
+    FORMAT,
+    SCALE,
+    InputEntry,
+    Licence,
+    Manifest,
+    Simulation,
+    input_entries,
+)
 from study.report import figures
 from study.report.evidence import Evidence, gather, summary
 from study.report.statistics import arm_interval
 from study.seeding import derive
-from study.spec import TrainingSpec
+from study.spec import PLACEBO, TrainingSpec
 from study.training.checkpoint import weights
 
 
@@ -56,6 +64,11 @@ def export_arm(
     """
     jobs = _replicates(book, arm_name, members)
     spec, arm = book.spec, book.arms[arm_name]
+    if placebo := next((n for n in arm.inputs.daily if PLACEBO.fullmatch(n)), None):
+        raise InputError(
+            f"arm {arm_name} is a control: it is fed with {placebo}, values of other years, which "
+            "no forecaster has; export another arm (--arm)"
+        )
     config = arm.training(spec.training, jobs[0].hyperparameters)
     index = json.loads(read_result(storage, BASINS))
     evidence = gather(book, storage) if evidence is None else evidence
@@ -112,11 +125,26 @@ def _manifest(
         basins=tuple(index["basins"]),
         held_out=tuple(spec.data.held_out),
         metrics={name: _scores(book, evidence, arm.name, name) for name in evidence.periods},
-        licences=licences_of(book.header["digests"], index.get("product")),
+        licences=_licences(book, index),
         digests=book.header["digests"],
         provenance=book.header["provenance"] | {"spec_digest": spec.digest()},
         checksums={},
     )
+
+
+def _licences(book: Ledger, index: dict[str, Any]) -> tuple[Licence, ...]:
+    """Terms of the data, as the store said when replicates were scored; version 0.1.0 did not
+    write them down."""
+    stated = index.get("licences")
+    if stated is None:
+        sources = index.get("sources", {})
+        origin = Origin(
+            source=sources.get("qobs"),
+            product=index.get("product"),
+            snow_column=sources.get("swe"),
+        )
+        stated = [vars(origin.licence(group)) for group in book.header["digests"]]
+    return tuple(Licence(**one) for one in stated)
 
 
 def _replicates(book: Ledger, arm_name: str, members: int | None) -> list[Job]:
@@ -151,7 +179,7 @@ def _input_facts(index: dict[str, Any], arm: Arm) -> dict[str, Any]:
         )
 
     baseline = arm.inputs.baseline
-    told = {"sources": sources, "ranges": ranges}
+    told = {"sources": sources, "ranges": ranges, "units": index.get("units", {})}
     return {
         "dynamic_inputs": input_entries(arm.inputs.dynamic, scaler, **told),
         "static_inputs": input_entries(arm.inputs.static, scaler, **told),

@@ -6,15 +6,21 @@ ranges, unknown levels and overlapping periods are refused here, with the key an
 
 from study.spec.base import nearest
 from study.spec.data import KRATZERT_2019, DataSpec, Period, PeriodsSpec, parse_period
-from study.spec.reading import load_spec, parse_spec
-from study.spec.study import (
+from study.spec.evidence import ContrastSpec, EvidenceSpec, SplitSpec, differing
+from study.spec.factors import (
+    ATTRIBUTES,
+    BUILT_IN,
     CANONICAL_FACTORS,
-    ContrastSpec,
-    EvidenceSpec,
-    SplitSpec,
-    StudySpec,
-    differing,
+    PLACEBO,
+    PRODUCTS,
+    SHYFT_SERIES,
+    LevelSpec,
+    OwnLevels,
+    feed,
+    find_level,
 )
+from study.spec.reading import load_spec, parse_spec
+from study.spec.study import StudySpec
 from study.spec.training import (
     PROTOCOL_FIELDS,
     Choice,
@@ -28,16 +34,23 @@ from study.spec.training import (
 )
 
 __all__ = [
+    "ATTRIBUTES",
+    "BUILT_IN",
     "CANONICAL_FACTORS",
     "KRATZERT_2019",
+    "PLACEBO",
+    "PRODUCTS",
     "PROTOCOL_FIELDS",
+    "SHYFT_SERIES",
     "Choice",
     "ChoicesSpec",
     "ConfirmationSpec",
     "ContrastSpec",
     "DataSpec",
     "EvidenceSpec",
+    "LevelSpec",
     "OptionsSpec",
+    "OwnLevels",
     "Period",
     "PeriodsSpec",
     "RangeSpec",
@@ -47,6 +60,8 @@ __all__ = [
     "StudySpec",
     "TrainingSpec",
     "differing",
+    "feed",
+    "find_level",
     "load_spec",
     "nearest",
     "parse_period",

@@ -13,7 +13,11 @@ class SpecModel(BaseModel):
     """A part of a spec: frozen, no unknown keys, no infinite numbers."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False
+        frozen=True,
+        extra="forbid",
+        validate_default=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,  # what `study explain` and the schema say of a key
     )
 
     @field_validator("*", mode="before")

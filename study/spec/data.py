@@ -39,7 +39,9 @@ class Period(SpecModel):
     """Scored days, both ends included. In YAML: `1999-10-01:2008-09-30`."""
 
     start: datetime.date
+    """First day."""
     end: datetime.date
+    """Last day."""
 
     @model_validator(mode="before")
     @classmethod
@@ -87,7 +89,9 @@ def parse_period(text: str, option: str) -> Period:
 
 class PeriodsSpec(SpecModel):
     train: Period
+    """Days that networks learn from and inputs are scaled by."""
     validation: Period
+    """Days that hyperparameters, candidates and the winner are chosen on."""
     test: Period | None = None
     """Read by the confirmation stage only; without it a study reports validation."""
 
@@ -143,12 +147,14 @@ class DataSpec(SpecModel):
     """Basins among them that no network is trained, scaled or selected on; if there are any, the
     test scores are theirs alone: prediction in ungauged basins."""
     forcing: tuple[str, ...] = Field(("prcp", "srad", "tmax", "tmin", "vp"), min_length=1)
+    """Daily inputs of every arm, by the store's names; levels of factors add to them."""
     attributes: Annotated[tuple[str, ...], BeforeValidator(_listed)] = KRATZERT_2019
     """Static attributes: a list of names, or `kratzert2019` for the published 27."""
     attributes_source: Literal["published", "recomputed"] = "published"
     """Of the nine climate attributes: the published values span 1989 to 2009, so also test years;
     recomputed ones are of the training period's forcing."""
     periods: PeriodsSpec
+    """Scored days of training, selection and the test."""
     missing_inputs: Literal["error", "mask"] = "error"
     """What a gap in an input does: stop and say where, or take the days it spoils from all arms."""
 

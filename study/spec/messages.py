@@ -25,6 +25,8 @@ def describe(error: ValidationError, root: type[BaseModel]) -> str:
             continue  # follows from what is wrong inside
         place = [p for p in loc if p not in FORMS]
         where = _dotted(place)
+        if place[:1] == ["levels"]:  # written within `factors`
+            where = _dotted(["factors", *place[1:]])
         if problem["type"] == "extra_forbidden":
             parts.append(f"unknown key `{where}`{_likely(root, place)}")
         elif problem["type"] == "missing":

@@ -9,10 +9,32 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from study.spec.base import SpecModel, nearest, shown
 from study.spec.data import DataSpec
+from study.spec.evidence import SPLIT_ATTRIBUTES, ContrastSpec, EvidenceSpec, differing
+from study.spec.factors import (
+    ATTRIBUTES,
+    BUILT_IN,
+    CANONICAL_FACTORS,
+    Factors,
+    Levels,
+    LevelSpec,
+    check_names,
+    check_requires,
+    feed,
+    find_level,
+    on_off,
+    split_factors,
+)
 from study.spec.messages import sentence
 from study.spec.training import (
     PROTOCOL_FIELDS,
@@ -25,160 +47,103 @@ from study.spec.training import (
     TrainingSpec,
 )
 
-CANONICAL_FACTORS: Mapping[str, tuple[str, ...]] = {
-    "model": ("lstm", "ealstm"),
-    "statics": ("on", "off"),
-    "snow": ("off", "simulated", "observed"),
-    "shyft": ("off", "input", "residual", "both"),
-}
-"""Factors that say what a model is and what it sees; the first level is the one taken when a
-spec does not name the factor. Any other factor is a field of `TrainingSpec`."""
-
 DECIDING_RESOURCES = ("gpus", "threads", "kernel", "trial_seconds", "memory_gb")
 """Resources that results depend on."""
-
-SPLIT_ATTRIBUTES = ("frac_snow", "aridity")
-"""Attributes that basins may be told apart by though no model sees them."""
 
 MOST_ARMS = 1000
 """More combinations of levels than this are a slip, not a study."""
 
 
-def _on_off(value: Any) -> Any:
-    """YAML reads a bare `on` and `off` as booleans; levels are strings."""
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if isinstance(value, int | float):
-        return str(value)
-    if isinstance(value, list | tuple):
-        return [_on_off(v) for v in value]
-    if isinstance(value, dict):
-        return {str(k): _on_off(v) for k, v in value.items()}
-    return value
-
-
-Levels = Annotated[tuple[str, ...], Field(min_length=1)]
-Factors = Annotated[dict[str, str], BeforeValidator(_on_off)]
-
-
-def _side(value: Any) -> Any:
-    if value is None:
-        return None
-    value = _on_off(value)
-    levels = list(value.values()) if isinstance(value, dict) else [value]
-    if not all(isinstance(level, str) for level in levels):
-        raise ValueError(f"must be a level, or an arm's factors, but is {shown(value)}")
-    return value
-
-
-Side = Annotated[str | dict[str, str] | None, BeforeValidator(_side)]
-
-
-class ContrastSpec(SpecModel):
-    """One declared comparison, or a family of them. `factor` from level `b` to level `a`, in every
-    arm that has both; or two arms named by their factors; or an arm and all that differ from it in
-    one factor."""
-
-    factor: str | None = None
-    a: Side = None
-    b: Side = None
-    leave_one_out: Factors | None = None
-    """The whole, by its factors: what it has over every arm that differs in one of them."""
-    add_one_in: Factors | None = None
-    """The base, by its factors: what every arm that differs in one of them has over it."""
-
-    @model_validator(mode="after")
-    def _one_form(self) -> ContrastSpec:
-        forms = {("factor", "a", "b"): str, ("a", "b"): dict,
-                 ("leave_one_out",): dict, ("add_one_in",): dict}  # fmt: skip
-        given = self.model_dump(exclude_none=True)
-        kind = forms.get(tuple(given))
-        sides = [value for key, value in given.items() if key != "factor"]
-        if kind is None or not all(isinstance(side, kind) for side in sides):
-            raise ValueError(
-                "write `{factor: snow, a: observed, b: off}`, or two arms by their factors: "
-                "`{a: {model: lstm, snow: observed}, b: {model: ealstm, snow: observed}}`, or "
-                "`{leave_one_out: {model: lstm, snow: observed}}`, or `{add_one_in: {model: lstm}}`"
-            )
-        return self
-
-    @property
-    def centre(self) -> dict[str, str] | None:
-        """The arm of which one factor at a time is changed, if the contrast is such a family."""
-        return self.add_one_in if self.leave_one_out is None else self.leave_one_out
-
-    @property
-    def arms(self) -> list[dict[str, str]]:
-        """The arms that are named by their factors."""
-        named = (self.a, self.b, self.leave_one_out, self.add_one_in)
-        return [side for side in named if isinstance(side, dict)]
-
-    def written(self) -> str:
-        """As in the file."""
-        content = self.model_dump(exclude_none=True)
-        return ", ".join(f"{key}: {value}" for key, value in content.items())
-
-
-class SplitSpec(SpecModel):
-    """Two parts of the basins; every contrast is told for each of them, too."""
-
-    attribute: str = "frac_snow"
-    """One of `data.attributes`, or `frac_snow` or `aridity`; as published, whatever
-    `data.attributes_source` says."""
-    at: float
-    """Where the two parts meet: basins with this value are in the upper one."""
-
-    @property
-    def names(self) -> tuple[str, str]:
-        """Of the parts, as tables and figures have them."""
-        return f"{self.attribute} < {self.at:g}", f"{self.attribute} ≥ {self.at:g}"
-
-
-class EvidenceSpec(SpecModel):
-    equivalence: float = Field(0.01, ge=0)
-    """Differences of NSE within ± this are of no practical importance."""
-    repetitions: int = Field(2000, ge=200)
-    """Bootstrap repetitions."""
-    split: SplitSpec | None = None
-    """In which basins a difference is: `{attribute: frac_snow, at: 0.3}`; none if left out."""
-
-
 class StudySpec(SpecModel):
+    """A study file that was read and makes sense."""
+
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
+    """Of the study, its folder among the results and its MLflow experiment."""
     question: str = ""
+    """What the study is to answer, in a sentence; the report begins with it."""
     data: DataSpec
-    factors: Annotated[dict[str, Levels], BeforeValidator(_on_off)] = Field({})
+    """Store, basins, inputs and periods."""
+    factors: Annotated[dict[str, Levels], BeforeValidator(on_off)] = Field({})
+    """What arms differ in: a factor and its levels, each a name, a value of a setting of
+    `training`, or a level of one's own and what it changes. The first level is the base."""
+    levels: dict[str, dict[str, LevelSpec]] = Field({})
+    """What levels of one's own change, as `factors` has it; written there, not here."""
     exclude: tuple[Factors, ...] = ()
     """Combinations that make no sense, each by the levels that define it."""
     training: TrainingSpec = TrainingSpec()
+    """One training job, in what the search and the factors do not vary."""
     search: SearchSpec = SearchSpec()
+    """How each arm's hyperparameters are found."""
     confirmation: ConfirmationSpec = ConfirmationSpec()
+    """How an arm's best trials are trained again, with seeds that chose nothing."""
     contrasts: tuple[ContrastSpec, ...] = ()
+    """Comparisons, declared before the first trial; of every factor's levels with its first, if
+    none is named."""
     evidence: EvidenceSpec = EvidenceSpec()
+    """What counts as a difference, and in which parts of the basins it is told."""
     resources: ResourcesSpec = ResourcesSpec()
+    """What one trial reserves of a host, and what it may use."""
 
-    @field_validator("factors")
+    @model_validator(mode="before")
     @classmethod
-    def _known(cls, factors: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-        for factor, levels in factors.items():
-            if len(set(levels)) != len(levels):
-                raise ValueError(f"factor `{factor}` names a level twice: {', '.join(levels)}")
-            if factor in CANONICAL_FACTORS:
-                known = CANONICAL_FACTORS[factor]
-                for level in levels:
-                    if level not in known:
-                        raise ValueError(
-                            f"factor `{factor}` has no level `{level}`{nearest(level, known)}; "
-                            f"its levels are {', '.join(known)}"
-                        )
-        return {**{f: known[:1] for f, known in CANONICAL_FACTORS.items()}, **factors}
+    def _own_levels(cls, content: Any) -> Any:
+        """Take apart what a file writes as one."""
+        if not isinstance(content, Mapping):
+            return content
+        factors, known = content.get("factors"), content.get("levels", {})
+        if not isinstance(factors, Mapping) or not isinstance(known, Mapping):
+            return content
+        names, levels = split_factors(factors)
+        return {**content, "factors": names, "levels": {**known, **levels}}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _all_factors(cls, content: Any) -> Any:
+        """A factor that is not named stands at its first level."""
+        if not isinstance(content, Mapping):
+            return content
+        factors = content.get("factors", {})
+        if not isinstance(factors, Mapping):
+            return content
+        first = {f: known[:1] for f, known in CANONICAL_FACTORS.items()}
+        return {**content, "factors": {**first, **factors}}
+
+    @model_serializer(mode="wrap")
+    def _without_empty_levels(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A study without levels of its own reads as those of version 0.1.0."""
+        content: dict[str, Any] = handler(self)
+        if not self.levels:
+            del content["levels"]
+        return content
 
     @model_validator(mode="after")
     def _levels_fit(self) -> StudySpec:
         for factor, levels in self.factors.items():
-            for level in levels if factor not in CANONICAL_FACTORS else ():
-                _check_field(factor, level, "factor", self.training.warmup)
+            if len(set(levels)) != len(levels):
+                raise ValueError(f"factor `{factor}` names a level twice: {', '.join(levels)}")
+            if factor not in BUILT_IN and factor not in self.levels:
+                for level in levels:
+                    _check_field(factor, level, "factor", self.training.warmup)
+                continue
+            if factor in TrainingSpec.model_fields:
+                raise ValueError(
+                    f"factor `{factor}` is a setting of `training`: list its values, "
+                    "`factor: [a, b]`"
+                )
+            check_names(factor, levels, self.levels.get(factor, {}))
+            for level in levels:
+                for name, value in self.level(factor, level).training.items():
+                    _check_field(name, value, f"factors.{factor}.{level}", self.training.warmup)
+        check_requires({(f, n): self.level(f, n) for f, ns in self.factors.items() for n in ns})
         return self
+
+    def level(self, factor: str, name: str) -> LevelSpec:
+        """What a level changes."""
+        return find_level(factor, name, self.levels)
+
+    def changes(self, arm: Mapping[str, str]) -> list[LevelSpec]:
+        """What the levels of an arm change, in the order of the factors."""
+        return [self.level(factor, name) for factor, name in arm.items()]
 
     @model_validator(mode="after")
     def _consistent(self) -> StudySpec:
@@ -226,16 +191,47 @@ class StudySpec(SpecModel):
         if not arms:
             raise ValueError("exclude leaves no arm; remove one of its rules")
         for arm in arms:
-            if arm["model"] == "ealstm" and (arm["statics"] == "off" or not self.data.attributes):
-                raise ValueError(
-                    "an ealstm takes its input gate from static attributes and cannot do without; "
-                    "add `exclude: [{model: ealstm, statics: off}]`, and name data.attributes"
-                )
+            self._check_arm(arm)
         for contrast in self.contrasts:
             if not self._has_arms(contrast, arms):
                 raise ValueError(
                     f"contrasts: no arms to compare in `{contrast.written()}`; exclude has removed "
                     "them, or both sides are the same: correct the contrast, or remove it"
+                )
+
+    def _check_arm(self, arm: dict[str, str]) -> None:
+        """It has what its levels require, and no setting twice."""
+        levels = {(f, n): self.level(f, n) for f, n in arm.items()}
+        _, static, _ = feed(levels.values(), self.data.forcing, self.data.attributes)
+        there = {f"{f}.{n}" for f, n in arm.items()} | ({ATTRIBUTES} if static else set())
+        for (factor, name), level in levels.items():
+            for missing in [c for c in level.requires if c not in there]:
+                if missing == ATTRIBUTES:
+                    rule = f"exclude: [{{{factor}: {name}, statics: off}}]"
+                    cure = f"add `{rule}`, or the like, and name data.attributes"
+                else:
+                    other = missing.partition(".")[0]
+                    rule = f"exclude: [{{{factor}: {name}, {other}: {arm[other]}}}]"
+                    cure = f"add `{rule}`"
+                raise ValueError(
+                    f"level `{name}` of `{factor}` requires "
+                    f"{'static attributes' if missing == ATTRIBUTES else missing}, which an arm "
+                    f"lacks ({', '.join(f'{f} {n}' for f, n in arm.items())}); {cure}"
+                )
+        told: dict[str, str] = {}
+        for (factor, _), level in levels.items():
+            for field in level.training:
+                if field in told:
+                    raise ValueError(
+                        f"factors `{told[field]}` and `{factor}` both set `{field}` in one arm; "
+                        "let one of them"
+                    )
+                told[field] = factor
+        for field, choice in self.search.space.items():
+            if field in told and (isinstance(choice, tuple) or choice.exists_for(arm)):
+                raise ValueError(
+                    f"`{field}` is set by the factor `{told[field]}` and searched; take it out of "
+                    f"search.space, or search it elsewhere only: `when: {{{told[field]}: [...]}}`"
                 )
 
     def _check_split(self) -> None:
@@ -270,7 +266,9 @@ class StudySpec(SpecModel):
         """What a field of `training` may be in some job."""
         if name in self.factors:
             return set(self.factors[name])
+        levels = [self.level(f, n) for f, ns in self.levels.items() for n in ns]
         found = {getattr(self.training, name)}
+        found |= {level.training[name] for level in levels if name in level.training}
         return found | set(_ends(self.search.space[name]) if name in self.search.space else ())
 
     def _has_arms(self, contrast: ContrastSpec, arms: list[dict[str, str]]) -> bool:
@@ -321,11 +319,6 @@ class StudySpec(SpecModel):
     def digest(self) -> str:
         text = json.dumps(self.fixed(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
-
-
-def differing(levels: Mapping[str, str], others: Mapping[str, str]) -> int:
-    """In how many factors two arms differ."""
-    return sum(levels[factor] != others[factor] for factor in levels)
 
 
 def _ends(choice: Choice) -> tuple[Any, ...]:

@@ -41,28 +41,33 @@ class TrainingSpec(SpecModel):
     batch_size: int = Field(16, ge=1)
     """Windows in one optimiser step."""
     hidden_size: int = Field(64, ge=1)
+    """Memory cells of the network."""
     dropout: float = Field(0.2, ge=0, lt=1)
-    """On the hidden state, before the head."""
+    """Share of hidden values that are dropped before the head, in training."""
     forget_bias: float = 3.0
-    """Initial bias of the forget gate."""
+    """Initial bias of the forget gate: positive values let cells begin by remembering."""
     recurrent_init: Literal["orthogonal", "identity", "uniform"] = "orthogonal"
+    """How the gates' weights start: `orthogonal` blocks, `identity` as the published EA-LSTM, or
+    `uniform`, torch's default."""
     output: Literal["linear", "sinh"] = "linear"
-    """`sinh` lets a network tell floods from droughts with smaller weights: see
-    `study.models.base`."""
+    """What turns the head's value into discharge: `sinh` lets a network tell floods from droughts
+    with smaller weights."""
     discharge_scale: Literal["common", "basin"] = "common"
     """Unit of a network's output: `common`, the standard deviation of all basins' discharge about
     its mean; `basin`, each basin's own above zero flow. Networks learn in fewer passes with it,
     but an arm without attributes then knows how much a basin's discharge varies, too, and no arm
     knows basins that it was not trained on."""
     loss: Literal["nse", "mse", "rsr"] = "nse"
-    """`rsr` is each window's root of `nse`, and less led by single floods: see
-    `study.training.loss`."""
+    """What training minimises: `nse`, squared errors over each basin's variance (Kratzert et al.
+    2019); `mse`; `rsr`, each window's root of `nse`, which single floods lead less."""
     optimizer: Literal["adam", "adamw", "muon"] = "adam"
-    """`muon` makes more of every pass over many basins: see `study.training.muon`."""
+    """`muon` makes more of every pass over many basins."""
     learning_rate: float = Field(5e-3, gt=0)
     """The peak of a one-cycle schedule, the start of the others."""
     weight_decay: float = Field(0.0, ge=0)
+    """Decay of the weights: decoupled in `adamw` and `muon`, a penalty in `adam`."""
     schedule: Literal["one_cycle", "steps", "constant"] = "one_cycle"
+    """How the learning rate goes: up and down once, by `steps`, or not at all."""
     steps: dict[int, float] = Field({11: 0.5, 21: 0.1})
     """With `schedule: steps`: from this epoch on (counted from 1), this share of the learning rate.
     The default is the papers': 1e-3, 5e-4 from epoch 11, 1e-4 from epoch 21."""
@@ -125,7 +130,9 @@ class RangeSpec(Conditional):
     """A numeric range of a hyperparameter, both ends included."""
 
     low: float
+    """Least value."""
     high: float
+    """Greatest value."""
     log: bool = False
     """Sampled uniformly in the logarithm."""
 
@@ -161,6 +168,7 @@ class OptionsSpec(Conditional):
     """A list of choices for some arms only: `{choices: [32, 64], when: {model: lstm}}`."""
 
     choices: ChoicesSpec
+    """Two values or more."""
 
 
 Choice = Annotated[
@@ -180,6 +188,8 @@ class SearchSpec(SpecModel):
     space: dict[str, Choice] = Field({})
     """Hyperparameter -> range or list of choices; the same for every arm that has it (`when`)."""
     sampler: Literal["tpe", "random", "quasirandom"] = "tpe"
+    """How hyperparameters are drawn: `tpe` learns from closed cohorts (tree-structured Parzen
+    estimator), `random` and `quasirandom` (scrambled Sobol) do not."""
     cohorts: int = Field(2, ge=1)
     """Cohorts of each arm; the sampler learns from closed ones."""
     cohort_size: int = Field(9, ge=1)
@@ -197,6 +207,7 @@ class SearchSpec(SpecModel):
     decisions it holds. Arms have the same number of trials then, but not quite of epochs; a cohort
     learns from what is known of earlier cohorts' trials when it is begun."""
     seed: int = Field(1, ge=0)
+    """Of everything that is drawn: hyperparameters, weights, windows, dropout, placebos."""
     repeats: int = Field(1, ge=1)
     """Whole searches of every arm, each with seeds of its own and its own confirmation. The first
     is the study's; the others tell how much a search's luck decides, and cost as much again."""
@@ -221,6 +232,7 @@ class ConfirmationSpec(SpecModel):
     candidates: int = Field(3, ge=1)
     """An arm's best trials that are trained again before one is chosen."""
     candidate_seeds: int = Field(3, ge=1)
+    """Networks of each candidate, whose mean score chooses."""
     seeds: int = Field(8, ge=1)
     """Replicates of each arm's winner, with seeds that chose nothing; 5 for a verdict."""
 
@@ -230,6 +242,7 @@ class ResourcesSpec(SpecModel):
     results; a limit that is hit makes them depend on the machine."""
 
     cpus: float = Field(1, gt=0)
+    """Processors that a trial reserves of a host."""
     gpus: float = Field(0, ge=0, le=1)
     """Of one GPU: 0.25 lets four trials share each."""
     threads: int = Field(1, ge=1)
