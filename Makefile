@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE :=
 CHROMIUM ?= /usr/bin/chromium
 
 .PHONY: demo test wheel slow mutants chaos testbed calibration browser notebooks lint sanitize coverage bench \
-	lock resolves lowest neuralhydrology shyft parity clean
+	docs lock resolves lowest neuralhydrology shyft parity clean
 
 # More processes than two cores need: tests wait for servers, for Ray, for processes that they kill.
 SIDE_BY_SIDE := -n 3 --dist loadfile --no-loadscope-reorder
@@ -77,6 +77,9 @@ coverage: .venv/ready  ## lines and branches of study/ that `make test` runs; Ra
 
 bench: .venv/ready  ## measurements, as ratios
 	$(BIN)/pytest -m benchmark -s --timeout=0 --durations=20 tests/benchmarks
+
+docs: .venv/ready  ## docs/spec.md, from the fields of study/spec
+	mkdir -p docs && $(BIN)/study explain > docs/spec.md
 
 lock: .venv/ready  ## requirements.lock and constraints.txt of pyproject.toml; versions stay: see its script
 	infra/lock/lock.sh

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from study import __version__
-from study.cli import data, imports, models, shyft, studies
+from study.cli import data, imports, keys, models, shyft, studies
 from study.cli.common import console, errors
 from study.errors import Interrupted, StudyError
 
@@ -25,6 +25,7 @@ app.add_typer(shyft.app, name="shyft")
 app.add_typer(imports.app, name="import")
 for command in (
     *(studies.check, studies.run, studies.status, studies.report),
+    *(keys.explain, keys.schema),
     *(models.export, models.inspect, models.predict, models.promote, models.ui),
 ):
     app.command()(command)
