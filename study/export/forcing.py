@@ -78,16 +78,30 @@ def read_forcing(path: Path, attributes: Path | None = None) -> Forcing:
             f"{path}: cannot be read as forcing ({reason}); give a data store, a NetCDF file with "
             "dims (basin, time), or a CSV with columns gauge_id, date and the inputs"
         ) from None
+    forcing = from_dataset(data, str(path))
+    if attributes is None:
+        return forcing
+    return Forcing(source=str(path), data=_with_attributes(forcing.data, attributes))
+
+
+def from_dataset(data: xr.Dataset, source: str) -> Forcing:
+    """Forcing from a dataset with the dims `(basin, time)`, as a store's.
+
+    Args:
+        data: Daily inputs by name; attributes `(basin,)`, where it has them.
+        source: Named in errors.
+
+    Raises:
+        DataError: It has other dims, a basin twice, or days that are none.
+    """
     if not {"basin", "time"} <= set(data.dims) or "basin" not in data.coords:
-        raise DataError(f"{path}: must have the dims basin and time, but has {list(data.dims)}")
+        raise DataError(f"{source}: must have the dims basin and time, but has {list(data.dims)}")
     data = data.assign_coords(basin=[str(b) for b in data["basin"].values])
-    _check_axes(path, data)
-    if attributes is not None:
-        data = _with_attributes(data, attributes)
-    return Forcing(source=str(path), data=data)
+    _check_axes(source, data)
+    return Forcing(source=source, data=data)
 
 
-def _check_axes(path: Path, data: xr.Dataset) -> None:
+def _check_axes(path: str, data: xr.Dataset) -> None:
     """Every basin once, every day once and in order."""
     basins, times = pd.Index(data["basin"].values), data["time"].values
     if not np.issubdtype(times.dtype, np.datetime64):

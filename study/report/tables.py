@@ -11,9 +11,9 @@ from study.report.effects import SIDES, TOLD
 from study.report.evidence import Evidence
 
 
-def write_tables(report: dict[str, Any], evidence: Evidence, out: Path) -> None:
-    """Write every table that has rows, as NAME.csv and NAME.parquet."""
-    tables = {
+def tables(report: dict[str, Any], evidence: Evidence) -> dict[str, pd.DataFrame]:
+    """Name -> a table of the report; one may have no rows."""
+    return {
         "arms": pd.json_normalize(report["arms"]),
         "contrasts": pd.DataFrame(map(_flat, report["contrasts"])),
         "factorial": pd.DataFrame(
@@ -23,7 +23,11 @@ def write_tables(report: dict[str, Any], evidence: Evidence, out: Path) -> None:
         "expected_best": _expected_best(report),
         "basins": _basins(evidence),
     }
-    for name, table in tables.items():
+
+
+def write_tables(report: dict[str, Any], evidence: Evidence, out: Path) -> None:
+    """Write every table that has rows, as NAME.csv and NAME.parquet."""
+    for name, table in tables(report, evidence).items():
         if len(table):
             table.to_csv(out / f"{name}.csv", index=False)
             _of_one_type(table).to_parquet(out / f"{name}.parquet", index=False)
