@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import doctest
+import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -61,6 +63,14 @@ def test_types_and_names_agree() -> None:
              for alias in node.names}  # fmt: skip
     assert names == set(study.__all__) - {"__version__"} == set(study._HOMES)
     assert (Path(study.__file__).parent / "py.typed").is_file()
+
+
+def test_a_tutorial_needs_no_other_door() -> None:
+    notebook = json.loads((REPOSITORY / "notebooks/05_a_factor_of_my_own.ipynb").read_text())
+    code = "".join(line for cell in notebook["cells"] if cell["cell_type"] == "code"
+                   for line in (*cell["source"], "\n"))  # fmt: skip
+    assert "import study\n" in code
+    assert not re.findall(r"(?m)^\s*(?:from study\b.*|import study\.\S+)", code)
 
 
 def test_importing_it_loads_nothing() -> None:
@@ -141,7 +151,9 @@ def test_what_is_not_there_is_named(folder: Path) -> None:
     with pytest.raises(InputError, match="holds no study"):
         study.open("absent")
     store = study.open_store("us.zarr")
-    for changed in (store.isel(basin=[0, 1]), store.assign(prcp=2 * store["prcp"])):
+    mine = study.open_store("us.zarr")
+    mine["twice"] = 2 * mine["prcp"]
+    for changed in (store.isel(basin=[0, 1]), store.assign(prcp=2 * store["prcp"]), mine):
         with pytest.raises(InputError, match=r"not a store as `study.open_store` has opened it"):
             study.train(study.load_spec("snow.yaml"), changed)
 

@@ -1,15 +1,7 @@
-"""The front door for Python: run a study, open one, train one network, predict with a bundle.
-
-All of it is reached as `study.run`, `study.open`, ... The examples are of a folder with a study
-file `snow.yaml` of the name `snow`, a store `us.zarr`, and the study's results.
-"""
+"""Studies, as Python code runs, opens and reads them."""
 
 from __future__ import annotations
 
-import os
-import weakref
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import xarray as xr
 
-from study.data.store import open_store as _open_store
+from study.api.networks import Model, load_bundle
+from study.api.stores import Where, folder_of
 from study.errors import InputError
 from study.experiment.storage import is_s3, study_storage
 from study.spec import StudySpec
@@ -25,40 +18,7 @@ from study.spec import StudySpec
 if TYPE_CHECKING:
     from study.experiment.ledger import Ledger
     from study.experiment.storage import Storage
-    from study.export.bundle import Bundle
     from study.report.compare import Answer
-    from study.training.loop import Trainer
-
-Where = str | os.PathLike[str]
-
-_opened: dict[int, Path] = {}
-"""Identity of a store that `open_store` gave -> its folder: one that was changed since is another
-object, and is not taken for it."""
-
-
-def open_store(place: Where) -> xr.Dataset:
-    """Open a data store.
-
-    Args:
-        place: Its folder, or `s3://...`, of which this host keeps a copy.
-
-    Returns:
-        Dims `(basin, time)`; every variable says its `units` and `group`. Values are read when
-        they are asked for.
-
-    Raises:
-        DataError: There is no store, or it is not of this schema.
-
-    Example:
-        >>> store = study.open_store("us.zarr")
-        >>> store["prcp"].dims, store["prcp"].units
-        (('basin', 'time'), 'mm/d')
-    """
-    folder = _folder(place)
-    store = _open_store(folder)
-    _opened[id(store)] = folder
-    weakref.finalize(store, _opened.pop, id(store))
-    return store
 
 
 def run(
@@ -105,7 +65,7 @@ def run(
         interruptible() as interruption,
         Connection(address=address, num_gpus=num_gpus) as connection,
     ):
-        prepared = begin(spec, _folder(store), log, connection, server=tracking_uri)
+        prepared = begin(spec, folder_of(store), log, connection, server=tracking_uri)
         if not is_s3(str(results)):
             Path(results).mkdir(parents=True, exist_ok=True)
         book = run_study(
@@ -139,80 +99,6 @@ def open(name: str, results: Where = "results") -> Study:
 
     storage = study_storage(name, str(results))
     return Study(open_ledger(storage), storage)
-
-
-def train(
-    spec: StudySpec,
-    store: Where | xr.Dataset,
-    *,
-    arm: str | None = None,
-    seed: int = 1,
-    epochs: int | None = None,
-    hyperparameters: Mapping[str, Any] | None = None,
-) -> Network:
-    """Train one network of a study's arm in this process: no search, no Ray, no results folder.
-
-    Args:
-        spec: Of `study.load_spec`.
-        store: What `study.open_store` gave, or a store's address.
-        arm: Name of the arm; the first if None.
-        seed: Of weights, windows and dropout.
-        epochs: `training.epochs` if None.
-        hyperparameters: Keys of `training`, in place of the spec's.
-
-    Raises:
-        InputError: The spec and the store make no study, or there is no such arm.
-
-    Example:
-        >>> spec = study.load_spec("snow.yaml")
-        >>> network = study.train(spec, "us.zarr", arm="lstm-snow", epochs=1)
-        >>> network.simulate("validation").dims
-        ('basin', 'time')
-        >>> list(network.score().columns[:3])
-        ['nse', 'log_nse', 'kge']
-    """
-    from study.experiment.engine import prepare
-    from study.experiment.placement import use_threads
-    from study.training.loop import DeviceData, Trainer
-
-    prepared = prepare(spec, _folder(store))
-    arms = {one.name: one for one in prepared.arms}
-    if arm is not None and arm not in arms:
-        raise InputError(f"the study has no arm {arm}; its arms are {', '.join(arms)}")
-    chosen = prepared.arms[0] if arm is None else arms[arm]
-    use_threads(spec.resources)
-    trainer = Trainer(
-        DeviceData(prepared.arrays),
-        model=chosen.model,
-        inputs=chosen.inputs,
-        config=chosen.training(spec.training, hyperparameters or {}),
-        seed=seed,
-        threads=spec.resources.threads,
-        kernel=spec.resources.kernel,
-    )
-    losses = [trainer.run_epoch() for _ in range(epochs or spec.training.epochs)]
-    return Network(trainer, chosen.name, tuple(losses))
-
-
-def load_bundle(place: Where, *, key: Where | None = None) -> Model:
-    """Read a bundle and check every file of it; no code of it runs.
-
-    Args:
-        place: Folder, `.tar` or `s3://...` that `study export` wrote.
-        key: Public key that it must be signed with.
-
-    Raises:
-        BundleError: A file is missing, damaged, or not what the manifest says.
-
-    Example:
-        >>> model = study.open("snow").export("best", arm="lstm-snow")
-        >>> flow = study.load_bundle("best").predict("us.zarr", "validation")
-        >>> flow["qsim"].dims, flow["qsim_members"].sizes["member"]
-        (('basin', 'time'), 2)
-    """
-    from study.export.bundle import read_bundle
-
-    return Model(read_bundle(str(place), key=None if key is None else Path(key)))
 
 
 class Study:
@@ -399,106 +285,3 @@ class Report:
         )
         with place as folder:
             write_answer(self._answer, folder)
-
-
-@dataclass(frozen=True)
-class Network:
-    """One trained network."""
-
-    trainer: Trainer
-    arm: str
-    losses: tuple[float, ...]
-    """Mean training loss of each epoch."""
-
-    def simulate(self, period: str = "validation") -> xr.DataArray:
-        """Discharge of the spec's period, mm/d: `(basin, time)`.
-
-        Raises:
-            InputError: There is no such period; the test period is for `study.run` alone.
-        """
-        from study.evaluation.simulate import simulate_period
-
-        trainer, arrays = self.trainer, self.trainer.data.arrays
-        if period not in arrays.periods:
-            raise InputError(
-                f"a network of `study.train` knows the periods {', '.join(arrays.periods)}, not "
-                f"{period}; the test period is read by `study.run`, once"
-            )
-        values = simulate_period(
-            trainer.model, trainer.data, trainer.inputs, trainer.config, period,
-            threads=trainer.threads,
-        )  # fmt: skip
-        return xr.DataArray(
-            values,
-            dims=("basin", "time"),
-            coords={"basin": list(arrays.basins), "time": arrays.days(period)},
-            attrs={"units": "mm/d"},
-            name="qsim",
-        )
-
-    def score(self, period: str = "validation") -> pd.DataFrame:
-        """Every metric of every basin: index `gauge_id`."""
-        from study.evaluation.metrics import all_metrics
-
-        sim, arrays = self.simulate(period), self.trainer.data.arrays
-        table = pd.DataFrame(all_metrics(sim=sim.values, obs=arrays.observed(period)))
-        return table.set_index(pd.Index(arrays.basins, name="gauge_id"))
-
-
-@dataclass(frozen=True)
-class Model:
-    """A bundle's networks."""
-
-    bundle: Bundle
-
-    def predict(
-        self,
-        forcing: Where | pd.DataFrame | xr.Dataset,
-        period: str | None = None,
-        *,
-        quantiles: Sequence[float] = (),
-    ) -> xr.Dataset:
-        """Simulate discharge.
-
-        Args:
-            forcing: Daily inputs by name: a dataset with dims `(basin, time)` (such as a store), a
-                table with columns `gauge_id`, `date` and the inputs, or a file of either.
-            period: `first day:last day`, or a period of the study by name; all days after the
-                warm-up if None.
-            quantiles: Of the members, between 0 and 1.
-
-        Returns:
-            `qsim (basin, time)`, mean of the members, and `qsim_members (member, basin, time)`;
-            mm/d.
-
-        Raises:
-            DataError: An input is missing or impossible; says which, where and when.
-        """
-        from study.export.forcing import Forcing, from_dataset, from_table, read_forcing
-        from study.export.predict import named_period, predict
-
-        given: Forcing
-        if isinstance(forcing, pd.DataFrame):
-            given = from_table(forcing, "the table")
-        elif isinstance(forcing, xr.Dataset):
-            given = from_dataset(forcing, "the dataset")
-        else:
-            given = read_forcing(Path(forcing))
-        days = None if period is None else named_period(self.bundle, period)
-        return predict(self.bundle, given, days, quantiles=quantiles).data
-
-
-def _folder(store: Where | xr.Dataset) -> Path:
-    """The folder of a store; of one in a bucket, this host's copy."""
-    if isinstance(store, xr.Dataset):
-        if id(store) not in _opened:
-            raise InputError(
-                "this dataset is not a store as `study.open_store` has opened it; name basins and "
-                "days in the spec, or write what you changed with `study.write_store` and open that"
-            )
-        return _opened[id(store)]
-    if is_s3(str(store)):
-        from study.experiment.shared_store import fetch
-
-        return fetch(str(store))
-    return Path(store)
