@@ -16,8 +16,8 @@ import study
 PACKAGE = Path(study.__file__).parent
 
 ORDER = (
-    *("errors", "seeding", "platform", "spec", "data", "shyft", "native", "models", "training"),
-    *("evaluation", "experiment", "report", "export", "api", "cli"),
+    *("errors", "seeding", "platform", "plugins", "spec", "data", "shyft", "native", "models"),
+    *("training", "evaluation", "experiment", "report", "export", "api", "cli"),
 )
 """From the bottom up: a module may import those before it, and its own package."""
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import xarray as xr
 
+from study import plugins
 from study.data.arrays import StudyArrays, assemble
 from study.data.levels import resolve
 from study.data.licences import licences_of_store
@@ -62,6 +63,9 @@ def prepare(spec: StudySpec, store_path: Path | str) -> Prepared:
     levels = resolve(spec, store)
     arms = expand(spec, levels)
     _check_baselines(arms)
+    for arm in arms:
+        if arm.model in plugins.names(plugins.MODELS):
+            plugins.load(plugins.MODELS, arm.model)
     store = with_placebos(store, all_inputs(arms).daily, spec.search.seed)
     _check_split(store, spec)
     licences_of_store(store, store.attrs["digests"])  # what bundles will say

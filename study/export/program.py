@@ -39,15 +39,14 @@ def build_model(manifest: Manifest, weights: Mapping[str, Tensor]) -> RunoffMode
     """
     model = models.build(
         manifest.model,
-        num_dynamic=len(manifest.dynamic_inputs),
-        num_static=len(manifest.static_inputs),
-        hidden_size=manifest.hidden_size,
-        dropout=0.0,
-        forget_bias=0.0,
-        recurrent_init="uniform",
-        generator=torch.Generator(),
-        output=manifest.output,
-        kernel="torch",  # the one that a program can be traced from
+        models.NetworkConfig(
+            num_dynamic=len(manifest.dynamic_inputs),
+            num_static=len(manifest.static_inputs),
+            hidden_size=manifest.hidden_size,
+            output=manifest.output,
+            kernel="torch",  # the one that a program can be traced from
+        ),
+        generator=torch.Generator(),  # what it draws is replaced
     )
     model.load_state_dict(dict(weights))
     return model.eval().requires_grad_(False)

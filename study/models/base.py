@@ -28,6 +28,52 @@ RECURRENT_INITS = ("orthogonal", "identity", "uniform")
 
 
 @dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """Sizes and settings of a network: what the constructor of every architecture takes.
+
+    Raises:
+        ValueError: A value breaks a rule; the message states both.
+    """
+
+    num_dynamic: int
+    """Daily inputs."""
+    num_static: int
+    """Static attributes; 0 for a model without them."""
+    hidden_size: int
+    """Memory cells."""
+    dropout: float = 0.0
+    """Probability of dropping a hidden value before the head, in training."""
+    forget_bias: float = 3.0
+    """Initial bias of the forget gate; positive values let the cells start out remembering, which
+    basins with snow and groundwater need."""
+    recurrent_init: str = "orthogonal"
+    """One of `RECURRENT_INITS`."""
+    output: str = "linear"
+    """One of `OUTPUTS`."""
+    kernel: str = "auto"
+    """One of `KERNELS`. `auto`: on a CPU, the recurrence of `study.native`, where a C compiler can
+    build it, and torch's everywhere else; `torch`: always torch's."""
+
+    def __post_init__(self) -> None:
+        if self.num_dynamic < 1:
+            raise ValueError(f"`num_dynamic >= 1` must hold, but got {self.num_dynamic}.")
+        if self.num_static < 0:
+            raise ValueError(f"`num_static >= 0` must hold, but got {self.num_static}.")
+        if self.hidden_size < 1:
+            raise ValueError(f"`hidden_size >= 1` must hold, but got {self.hidden_size}.")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"`0 <= dropout < 1` must hold, but got {self.dropout}.")
+        for name, known in (
+            ("recurrent_init", RECURRENT_INITS),
+            ("output", tuple(OUTPUTS)),
+            ("kernel", KERNELS),
+        ):
+            value = getattr(self, name)
+            if value not in known:
+                raise ValueError(f"`{name}` must be one of {list(known)}, but got {value!r}.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class LstmWeights:
     """A standard LSTM layer, gates in torch's order i, f, g, o, its two biases added."""
 
@@ -44,42 +90,26 @@ class RunoffModel(nn.Module):
     the model is trained on; scaling belongs to the caller.
     """
 
-    def __init__(
-        self,
-        *,
-        num_dynamic: int,
-        num_static: int,
-        hidden_size: int,
-        dropout: float,
-        recurrent_init: str,
-        generator: torch.Generator,
-    ) -> None:
+    def __init__(self, config: NetworkConfig, *, generator: torch.Generator) -> None:
+        """
+        Args:
+            config: Sizes and settings.
+            generator: CPU generator that every initial parameter is drawn from.
+        """
         super().__init__()
-        if num_dynamic < 1:
-            raise ValueError(f"`num_dynamic >= 1` must hold, but got {num_dynamic}.")
-        if num_static < 0:
-            raise ValueError(f"`num_static >= 0` must hold, but got {num_static}.")
-        if hidden_size < 1:
-            raise ValueError(f"`hidden_size >= 1` must hold, but got {hidden_size}.")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"`0 <= dropout < 1` must hold, but got {dropout}.")
-        if recurrent_init not in RECURRENT_INITS:
-            raise ValueError(
-                f"`recurrent_init` must be one of {RECURRENT_INITS}, but got {recurrent_init!r}."
-            )
-        self.kernel = "torch"
+        self.kernel = config.kernel
         """What computes the recurrence, one of `KERNELS`."""
         self.threads = 1
         """Threads that share a batch in training, where `study.native` computes."""
-        self.output = "linear"
+        self.output = config.output
         """One of `OUTPUTS`."""
-        self.num_dynamic = num_dynamic
-        self.num_static = num_static
-        self.hidden_size = hidden_size
-        self.dropout = dropout
+        self.num_dynamic = config.num_dynamic
+        self.num_static = config.num_static
+        self.hidden_size = config.hidden_size
+        self.dropout = config.dropout
         # Made without values, so that torch's own initialisation draws nothing.
-        self.head = nn.Linear(hidden_size, 1, device="meta").to_empty(device="cpu")
-        init_uniform_(self.head.parameters(), hidden_size=hidden_size, generator=generator)
+        self.head = nn.Linear(config.hidden_size, 1, device="meta").to_empty(device="cpu")
+        init_uniform_(self.head.parameters(), hidden_size=config.hidden_size, generator=generator)
 
     def forward(
         self,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from study.models.base import LstmWeights, RunoffModel, append_static, init_gates_
+from study.models.base import LstmWeights, NetworkConfig, RunoffModel, append_static, init_gates_
 from study.models.recurrence import Gates, State
 
 
@@ -35,44 +35,28 @@ class EALSTM(RunoffModel):
     advance has no kernel of its own; the zero blocks are the price of having one at all.
     """
 
-    def __init__(
-        self,
-        *,
-        num_dynamic: int,
-        num_static: int,
-        hidden_size: int,
-        dropout: float,
-        forget_bias: float,
-        recurrent_init: str,
-        generator: torch.Generator,
-    ) -> None:
-        if num_static < 1:
+    def __init__(self, config: NetworkConfig, *, generator: torch.Generator) -> None:
+        if config.num_static < 1:
             raise ValueError(
                 "`num_static >= 1` must hold for the EA-LSTM, whose input gate sees nothing "
-                f"else, but got {num_static}."
+                f"else, but got {config.num_static}."
             )
-        super().__init__(
-            num_dynamic=num_dynamic,
-            num_static=num_static,
-            hidden_size=hidden_size,
-            dropout=dropout,
-            recurrent_init=recurrent_init,
-            generator=generator,
-        )
-        self.weight_x = nn.Parameter(torch.empty(3 * hidden_size, num_dynamic))
+        super().__init__(config, generator=generator)
+        hidden_size = config.hidden_size
+        self.weight_x = nn.Parameter(torch.empty(3 * hidden_size, self.num_dynamic))
         self.weight_h = nn.Parameter(torch.empty(3 * hidden_size, hidden_size))
         self.bias = nn.Parameter(torch.empty(3 * hidden_size))
-        self.weight_s = nn.Parameter(torch.empty(hidden_size, num_static))
+        self.weight_s = nn.Parameter(torch.empty(hidden_size, self.num_static))
         self.bias_s = nn.Parameter(torch.empty(hidden_size))
         init_gates_(
-            recurrent_init,
+            config.recurrent_init,
             inputs=[self.weight_x, self.weight_s],
             recurrent=self.weight_h,
             biases=[self.bias_s, self.bias],
             generator=generator,
         )
         with torch.no_grad():
-            self.bias[:hidden_size] = forget_bias  # gate order: f, g, o
+            self.bias[:hidden_size] = config.forget_bias  # gate order: f, g, o
 
     def assemble(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return weight_ih [4H, D+S], weight_hh [4H, H], bias_ih and bias_hh [4H] of the twin.

@@ -7,7 +7,7 @@ H hidden size.
 import torch
 from torch import Tensor, nn
 
-from study.models.base import LstmWeights, RunoffModel, append_static, init_gates_
+from study.models.base import LstmWeights, NetworkConfig, RunoffModel, append_static, init_gates_
 from study.models.recurrence import Gates, State
 
 
@@ -18,33 +18,15 @@ class LSTM(RunoffModel):
     there at zero, so that their sum is the value asked for.
     """
 
-    def __init__(
-        self,
-        *,
-        num_dynamic: int,
-        num_static: int,
-        hidden_size: int,
-        dropout: float,
-        forget_bias: float,
-        recurrent_init: str,
-        generator: torch.Generator,
-    ) -> None:
-        super().__init__(
-            num_dynamic=num_dynamic,
-            num_static=num_static,
-            hidden_size=hidden_size,
-            dropout=dropout,
-            recurrent_init=recurrent_init,
-            generator=generator,
-        )
+    def __init__(self, config: NetworkConfig, *, generator: torch.Generator) -> None:
+        super().__init__(config, generator=generator)
+        hidden_size, width = self.hidden_size, self.num_dynamic + self.num_static
         # Made without values, so that torch's own initialisation draws nothing.
-        self.lstm = nn.LSTM(num_dynamic + num_static, hidden_size, device="meta").to_empty(
-            device="cpu"
-        )
+        self.lstm = nn.LSTM(width, hidden_size, device="meta").to_empty(device="cpu")
         parameters = dict(self.lstm.named_parameters())
         first_bias, second_bias = parameters["bias_ih_l0"], parameters["bias_hh_l0"]
         init_gates_(
-            recurrent_init,
+            config.recurrent_init,
             inputs=[parameters["weight_ih_l0"]],
             recurrent=parameters["weight_hh_l0"],
             biases=[first_bias, second_bias],
@@ -52,7 +34,7 @@ class LSTM(RunoffModel):
         )
         forget = slice(hidden_size, 2 * hidden_size)  # torch's gate order: i, f, g, o
         with torch.no_grad():
-            first_bias[forget] = forget_bias
+            first_bias[forget] = config.forget_bias
             second_bias[forget] = 0
 
     def _recur(

@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from study import plugins
 from study.spec.base import SpecModel, nearest, shown
 
 ATTRIBUTES = "attributes"
@@ -168,6 +169,8 @@ def find_level(factor: str, name: str, own: OwnLevels) -> LevelSpec:
     for table in (own, BUILT_IN):
         if name in table.get(factor, {}):
             return table[factor][name]
+    if factor == "model":
+        return LevelSpec(label=name)  # of another package
     placebo = PLACEBO.fullmatch(name)
     if placebo and (factor in own or factor in BUILT_IN):
         base = find_level(factor, placebo[1], own)
@@ -185,6 +188,8 @@ def check_names(factor: str, levels: Iterable[str], own: Mapping[str, LevelSpec]
         ValueError: One is not.
     """
     known = [*BUILT_IN.get(factor, {}), *own]
+    if factor == "model":
+        known += plugins.names(plugins.MODELS)
     for level in levels:
         placebo = PLACEBO.fullmatch(level)
         name = placebo[1] if placebo else level

@@ -117,15 +117,17 @@ class Trainer:
         self.data, self.inputs, self.config, self.seed = data, inputs, config, seed
         self.model = models.build(
             model,
-            num_dynamic=len(inputs.dynamic),
-            num_static=len(inputs.static),
-            hidden_size=config.hidden_size,
-            dropout=config.dropout,
-            forget_bias=config.forget_bias,
-            recurrent_init=config.recurrent_init,
+            models.NetworkConfig(
+                num_dynamic=len(inputs.dynamic),
+                num_static=len(inputs.static),
+                hidden_size=config.hidden_size,
+                dropout=config.dropout,
+                forget_bias=config.forget_bias,
+                recurrent_init=config.recurrent_init,
+                output=config.output,
+                kernel=kernel,
+            ),
             generator=torch.Generator().manual_seed(derive(seed, "weights")),
-            output=config.output,
-            kernel=kernel,
         ).to(data.device)
         self.threads = self.model.threads = threads
         self._parameters = list(self.model.parameters())

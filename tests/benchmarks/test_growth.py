@@ -135,11 +135,13 @@ def test_simulation_of_a_benchmark(bench: Bench) -> None:
     draws = np.random.default_rng(1)
     model = models.build(
         "lstm",
-        num_dynamic=len(INPUTS.dynamic),
-        num_static=len(INPUTS.static),
+        models.NetworkConfig(
+            num_dynamic=len(INPUTS.dynamic),
+            num_static=len(INPUTS.static),
+            **{n: getattr(CONFIG, n) for n in ("dropout", "forget_bias", "recurrent_init")},
+            hidden_size=128,
+        ),
         generator=torch.Generator().manual_seed(1),
-        **{n: getattr(CONFIG, n) for n in ("dropout", "forget_bias", "recurrent_init")},
-        hidden_size=128,
     )
     shape = (531, WARMUP_DAYS + YEARS_DAYS, len(INPUTS.dynamic))
     dynamic = torch.from_numpy(draws.normal(size=shape).astype(np.float32))

@@ -53,12 +53,14 @@ def make_bundle(out: Path) -> None:
     )
     network = models.build(
         "lstm",
-        num_dynamic=len(entries),
-        num_static=len(KRATZERT_2019),
-        hidden_size=HIDDEN,
-        dropout=0.0,
-        forget_bias=3.0,
-        recurrent_init="uniform",
+        models.NetworkConfig(
+            num_dynamic=len(entries),
+            num_static=len(KRATZERT_2019),
+            hidden_size=HIDDEN,
+            dropout=0.0,
+            forget_bias=3.0,
+            recurrent_init="uniform",
+        ),
         generator=torch.Generator().manual_seed(1),
     )
     values = draws.normal(0, 1, (BASINS, len(KRATZERT_2019)))

@@ -23,10 +23,10 @@ class Linear(RunoffModel):
     weights, memory = torch.tensor([2.0, -0.5]), 0.8
 
     def __init__(self) -> None:
-        super().__init__(
-            num_dynamic=INPUTS, num_static=0, hidden_size=1, dropout=0.0,
-            recurrent_init="uniform", generator=torch.Generator().manual_seed(1),
-        )  # fmt: skip
+        config = models.NetworkConfig(
+            num_dynamic=INPUTS, num_static=0, hidden_size=1, kernel="torch"
+        )
+        super().__init__(config, generator=torch.Generator().manual_seed(1))
         with torch.no_grad():
             self.head.weight.fill_(1.0)
             self.head.bias.fill_(0.0)
@@ -45,12 +45,14 @@ class Linear(RunoffModel):
 def network(name: str = "lstm") -> RunoffModel:
     return models.build(
         name,
-        num_dynamic=INPUTS,
-        num_static=STATICS,
-        hidden_size=5,
-        dropout=0.4,
-        forget_bias=2.0,
-        recurrent_init="orthogonal",
+        models.NetworkConfig(
+            num_dynamic=INPUTS,
+            num_static=STATICS,
+            hidden_size=5,
+            dropout=0.4,
+            forget_bias=2.0,
+            recurrent_init="orthogonal",
+        ),
         generator=torch.Generator().manual_seed(3),
     )
 

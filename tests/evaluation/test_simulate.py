@@ -21,12 +21,14 @@ kinds = pytest.mark.parametrize("name", ["lstm", "ealstm"])
 def network(name: str, *, num_dynamic: int = 2, num_static: int = 1) -> RunoffModel:
     return models.build(
         name,
-        num_dynamic=num_dynamic,
-        num_static=num_static,
-        hidden_size=6,
-        dropout=0.4,
-        forget_bias=3.0,
-        recurrent_init="orthogonal",
+        models.NetworkConfig(
+            num_dynamic=num_dynamic,
+            num_static=num_static,
+            hidden_size=6,
+            dropout=0.4,
+            forget_bias=3.0,
+            recurrent_init="orthogonal",
+        ),
         generator=torch.Generator().manual_seed(1),
     )
 

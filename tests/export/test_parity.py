@@ -113,8 +113,10 @@ def test_no_flow_is_below_zero(scale: str, corrects: bool) -> None:
     """The network says less than no flow on many days."""
     manifest, draws = by_hand(scale, corrects=corrects), torch.Generator().manual_seed(1)
     network = models.build(
-        "lstm", num_dynamic=1, num_static=0, hidden_size=3, dropout=0.0, forget_bias=1.0,
-        recurrent_init="uniform", generator=draws, output="linear", kernel="torch",
+        "lstm",
+        models.NetworkConfig(num_dynamic=1, num_static=0, hidden_size=3, forget_bias=1.0,
+                             recurrent_init="uniform", kernel="torch"),
+        generator=draws,
     ).eval()  # fmt: skip
     forcing, zeros = torch.randn(2, 60, 1, generator=draws), torch.zeros(2, 3)
     with torch.no_grad():

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Callable
+from typing import cast
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from study.models import ARCHITECTURES, RECURRENT_INITS, RunoffModel, build
+from study.models import ARCHITECTURES, RECURRENT_INITS, NetworkConfig, RunoffModel, build
 from study.models.ealstm import EALSTM
 from study.models.lstm import LSTM
 
@@ -41,17 +42,16 @@ def make_model(
     output: str = "linear",
 ) -> RunoffModel:
     name, num_static = KINDS[kind]
-    return build(
-        name,
+    config = NetworkConfig(
         num_dynamic=DYNAMIC,
         num_static=num_static,
         hidden_size=hidden_size,
         dropout=dropout,
         forget_bias=forget_bias,
         recurrent_init=recurrent_init,
-        generator=seeded(seed),
         output=output,
     )
+    return build(name, config, generator=seeded(seed))
 
 
 def make_inputs(kind: str, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
@@ -344,9 +344,10 @@ VALID = {
     ],
 )
 def test_rules_are_stated(change: dict[str, object], message: str) -> None:
-    builder: Callable[..., RunoffModel] = build
+    fields = VALID | change
+    name, config = str(fields.pop("name")), cast("Callable[..., NetworkConfig]", NetworkConfig)
     with pytest.raises(ValueError, match=message):
-        builder(**(VALID | change), generator=seeded(1))
+        build(name, config(**fields), generator=seeded(1))
 
 
 def test_every_architecture_is_tested() -> None:

@@ -23,10 +23,10 @@ HOUSE = Path(native.__file__).parents[2]
 LOOK = """
 import json, logging, torch
 from study import native
-from study.models import build
+from study.models import NetworkConfig, build
 found = native.loaded()
-model = build("lstm", num_dynamic=2, num_static=0, hidden_size=4, dropout=0.0, forget_bias=3.0,
-              recurrent_init="orthogonal", generator=torch.Generator().manual_seed(1))
+config = NetworkConfig(num_dynamic=2, num_static=0, hidden_size=4)
+model = build("lstm", config, generator=torch.Generator().manual_seed(1))
 y, _ = model(torch.ones(1, 5, 2), torch.ones(1, 0))
 print(json.dumps({"native": found.library is not None, "failure": found.failure,
                   "compiler": found.compiler, "instructions": found.instructions,

@@ -10,7 +10,7 @@ from safetensors.torch import load as load_tensors
 from study.export.backends import Network, NotInstalled, State, does_not_fit
 from study.export.bundle import Bundle
 from study.export.program import Physical, build_model
-from study.models import ARCHITECTURES
+from study.models import known
 
 
 class TorchNetwork:
@@ -39,12 +39,12 @@ class TorchNetwork:
 
 def load(bundle: Bundle) -> list[Network]:
     architecture = bundle.manifest.model
-    if architecture not in ARCHITECTURES:
+    if architecture not in known():
         what = f"the architecture {architecture}"
         raise NotInstalled(
             what,
             f"{bundle.uri}: its networks are of {what}, which is not installed (there are "
-            f"{', '.join(ARCHITECTURES)}); install the package that defines it",
+            f"{', '.join(known())}); install the package that defines it",
         )
     networks: list[Network] = []
     for name in bundle.manifest.weights_files:
