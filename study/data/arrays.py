@@ -139,8 +139,8 @@ def assemble(
 def _targets(
     store: xr.Dataset, scored: np.ndarray, taught: np.ndarray, spans: dict[str, slice]
 ) -> np.ndarray:
-    """(basin, day) discharge of the scored days of these periods, mm/d; else NaN. Where basins are
-    held out, theirs is that of the test period, and that of the test period is theirs."""
+    """(basin, day) discharge of the scored days of these periods, mm/d; else NaN. With held-out
+    basins, only they keep discharge in the test period, and they keep it nowhere else."""
     qobs = np.full(scored.shape, np.nan, np.float32)
     for name, span in spans.items():
         rows = ~taught if name == "test" and not taught.all() else taught

@@ -97,7 +97,7 @@ class Book(Ledger):
         return self.jobs[key].losses < MAX_LOSSES
 
     def begin_test_read(self, keys: Iterable[JobKey]) -> None:
-        """Say for ever that the test period is read, before it is."""
+        """Log the reading of the test period before it happens, so that a crash cannot hide it."""
         self._write(event="test_read", keys=[str(k) for k in keys])
         self.log.flush()
 
@@ -107,8 +107,8 @@ class Book(Ledger):
         self.log.flush(older_than=1.0)
 
     def _ask_search(self) -> Job | None:
-        """The next trial: of the arm that has asked for fewest, once its last cohort is closed;
-        with asynchronous halving, at once."""
+        """The next trial, from the arm with the fewest so far. With synchronous halving, an arm
+        waits until its last cohort is closed."""
         for arm in sorted(self.arms, key=lambda a: self._asked[a]):
             index = self._asked[arm]
             cohort, member = divmod(index, self.spec.search.cohort_size)
@@ -198,7 +198,8 @@ class Book(Ledger):
             members = [j for j in members if j.key.trial in going_on]
 
     def _promote(self, arm: str) -> None:
-        """Asynchronous halving: let go on who is among the best of a rung so far.
+        """Asynchronous halving: promote each waiting trial that ranks in the top 1/reduction of its
+        rung so far.
 
         Once all others are closed, those that wait can hope for nobody: the best of a rung that
         was too small to let anyone go on does so now; if there is none, all of them are stopped.

@@ -27,7 +27,8 @@ LIMIT_SECONDS = 18.0
 
 
 class Interruption:
-    """Whether the process was told to end. One that `interruptible` did not make never is."""
+    """Whether the process was told to end. An instance that is made
+    elsewhere never receives a signal."""
 
     def __init__(self) -> None:
         self._number: int | None = None

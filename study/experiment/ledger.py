@@ -168,7 +168,8 @@ class Ledger:
                     self.rungs[job.key.arm, epoch].come(job.key.trial, job.scores[epoch])
 
     def _fall(self, job: Job) -> None:
-        """A trial fails on its way to a rung; or where it waits, and its score still counts."""
+        """Record a failed trial. On its way to a rung it ranks last there; waiting at one, it keeps
+        its score."""
         arm, trial = job.key.arm, job.key.trial
         if job.status == "wait":
             self.rungs[arm, job.epochs].leave(trial, job.scores[job.epochs])

@@ -131,7 +131,7 @@ def _each(act: Callable[[str], Any], names: list[str], progress: Progress) -> li
 
 
 def _digests(store: Path) -> dict[str, str]:
-    """Of all files of a store, but for those that are being written into it."""
+    """SHA-256 of every file of a store, except files that are still being written."""
     names = (path.relative_to(store) for path in sorted(store.rglob("*")) if path.is_file())
     whole = [name for name in names if not any(part.startswith(".") for part in name.parts[:-1])]
     contents = ((name.as_posix(), (store / name).read_bytes()) for name in whole)

@@ -160,8 +160,8 @@ class BookSearcher(_Unsaved, Searcher):
             self.book.fail(key, _reason(found), lost=not _own_doing(found))
 
     def _leave_if_the_place_fails(self, key: JobKey, error: BaseException | None) -> None:
-        """Workers that cannot use the place of results, as for want of credentials, are lost with
-        every job; arms would be charged for that."""
+        """A worker that cannot reach the results (missing credentials, say) fails every job it
+        gets. Stop the study instead of charging its arms."""
         cause = error.cause if isinstance(error, RayTaskError) else None
         if isinstance(cause, StorageError) and not self.book.may_lose(key):
             raise StorageError(f"on a worker: {cause}")

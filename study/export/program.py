@@ -122,7 +122,7 @@ def _traced(manifest: Manifest, model: RunoffModel, days: int) -> torch.export.E
         )
     program._example_inputs = None  # they would be kept as a pickle
     for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # paths of this machine, which are no one's business
+        node.meta.pop("stack_trace", None)  # drop paths of the build machine
     return program
 
 

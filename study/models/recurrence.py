@@ -162,7 +162,7 @@ class _Share:
     """Windows of a batch that one thread computes: the arrays of the C functions, named as there.
 
     Only `forward` and `backward` run beside other threads: they are the C functions and no more,
-    for of Python two threads do one thing at a time.
+    because Python's interpreter lock lets one thread run at a time.
 
     Args:
         x: [T, B, D]; the other arrays as `recurrence` takes them.

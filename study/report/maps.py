@@ -32,7 +32,7 @@ AXIS_LABELS = {
 FEW_BASINS = 15
 """So many can be named beside their points."""
 MANY_BASINS = 80
-"""So many are told by medians of eighths, too."""
+"""From this many basins on, medians of eighths are drawn as well."""
 
 _COAST = (
     "-124.7,48.4 -123.0,48.2 -122.8,49.0 -95.2,49.0 -95.1,49.4 -94.6,48.7 -93.0,48.6 -91.5,48.1 "

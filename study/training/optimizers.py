@@ -1,7 +1,7 @@
 """torch's optimisers without its compiler.
 
-A method that the compiler must leave alone says so to it and imports it at the first call: 2 s and
-70 MB of every worker, for networks that nobody compiles. Underneath are the methods themselves.
+torch wraps these methods to exclude them from torch.compile; the wrapper imports the compiler at the
+first call (2 s and 70 MB of every worker). Nothing is compiled here, so the unwrapped methods serve.
 """
 
 from __future__ import annotations

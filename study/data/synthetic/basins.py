@@ -177,7 +177,7 @@ class Basins:
 
     @property
     def gauge_ids(self) -> list[str]:
-        """Eight digits: the region, a 9 that marks the basin as invented, its number."""
+        """Eight digits: the region, a 9 that marks the basin as synthetic, its number."""
         return [f"{region.huc}9{basin:05d}" for basin, region in enumerate(self.regions)]
 
     @property

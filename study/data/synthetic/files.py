@@ -31,7 +31,7 @@ ICE_BELOW_DEGC = -10.0
 def synthesize(
     out: Path, *, basins: int = 12, years: int = 12, seed: int = 1, snow_signal: bool = True
 ) -> None:
-    """Write invented catchments in the folder layout of CAMELS-US.
+    """Write synthetic catchments in the folder layout of CAMELS-US.
 
     Snow is informative by construction: discharge stems from what truly fell, while the
     published precipitation misses a share of the snow that differs from winter to winter and
