@@ -1,7 +1,8 @@
 """torch's optimisers without its compiler.
 
-torch wraps these methods to exclude them from torch.compile; the wrapper imports the compiler at the
-first call (2 s and 70 MB of every worker). Nothing is compiled here, so the unwrapped methods serve.
+torch wraps these methods to exclude them from torch.compile; the wrapper imports the compiler at
+the first call (2 s and 70 MB of every worker). Nothing is compiled here, so the unwrapped methods
+serve.
 """
 
 from __future__ import annotations
