@@ -120,9 +120,9 @@ def test_two_clicks_show_the_arms_with_the_winner_on_top(
 
 
 def opened(page: Page, served: Served, view: str) -> None:
-    """A view's charts."""
+    """A view's charts, in a page that has shown nothing yet: to load it again while the interface
+    puts the view's state away may leave it with another one."""
     page.goto(link(served.base, served.experiment, view))
-    page.reload()  # what follows the # alone loads nothing
     page.locator(".js-plotly-plot").first.wait_for()
 
 
