@@ -30,7 +30,7 @@ _HOMES = {
     "parse_spec": "study.spec",
     "run": "study.api",
     "train": "study.api",
-    "write_store": "study.data.store",
+    "write_store": "study.api",
 }
 """Public name -> the module that has it."""
 
@@ -51,8 +51,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from study.api import load_bundle, open, open_store, run, train
-    from study.data.store import write_store
+    from study.api import load_bundle, open, open_store, run, train, write_store
     from study.errors import InputError, StudyError
     from study.evaluation import metrics
     from study.spec import StudySpec, load_spec, parse_spec

@@ -80,7 +80,9 @@ def test_importing_it_loads_nothing() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("name", ["open_store", "run", "open", "train", "load_bundle", "Report"])
+@pytest.mark.parametrize(
+    "name", ["open_store", "write_store", "run", "open", "train", "load_bundle", "Report"]
+)
 def test_examples(name: str) -> None:
     """Every public function has one that runs."""
     found = doctest.DocTestFinder(recurse=False).find(getattr(api, name), globs={"study": study})

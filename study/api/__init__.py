@@ -4,8 +4,16 @@ All of it is reached as `study.run`, `study.open`, ... The examples are of a fol
 file `snow.yaml` of the name `snow`, a store `us.zarr`, and the study's results.
 """
 
+import contextlib
+import importlib
+import warnings
+
+with warnings.catch_warnings(), contextlib.suppress(ImportError):
+    warnings.simplefilter("ignore")  # that a notebook has no widgets; nothing here draws with them
+    importlib.import_module("tqdm.auto")  # as optuna does
+
 from study.api.networks import Model, Network, load_bundle, train
-from study.api.stores import open_store
+from study.api.stores import open_store, write_store
 from study.api.studies import Report, Study, open, run
 
 __all__ = [
@@ -18,4 +26,5 @@ __all__ = [
     "open_store",
     "run",
     "train",
+    "write_store",
 ]

@@ -9,6 +9,7 @@ from pathlib import Path
 import xarray as xr
 
 from study.data.store import open_store as _open_store
+from study.data.store import write_store as _write_store
 from study.errors import InputError
 from study.experiment.storage import is_s3
 
@@ -43,6 +44,27 @@ def open_store(place: Where) -> xr.Dataset:
     _opened[id(store)] = folder, frozenset(map(str, store.data_vars))
     weakref.finalize(store, _opened.pop, id(store))
     return store
+
+
+def write_store(store: xr.Dataset, place: Where) -> None:
+    """Write a data store.
+
+    Args:
+        store: Dims `(basin, time)`; every variable says its `units` and `group`, the dataset its
+            `source` and `forcing_product`.
+        place: A new folder.
+
+    Raises:
+        DataError: The place is taken.
+
+    Example:
+        >>> store = study.open_store("us.zarr").load()
+        >>> store["swe_mine"] = (2 * store["swe"]).assign_attrs(units="mm", group="snow")
+        >>> study.write_store(store, "mine.zarr")
+        >>> study.open_store("mine.zarr")["swe_mine"].group
+        'snow'
+    """
+    _write_store(store, Path(place))
 
 
 def folder_of(store: Where | xr.Dataset) -> Path:
