@@ -82,9 +82,8 @@ def test_a_set_is_what_the_store_says(store: xr.Dataset) -> None:
         other[name] = other[name].assign_attrs(set="climate")
     arms = arms_of(other, factors={"model": ["lstm"], "weather": levels})
     assert arms["lstm-weather.without"].inputs.static == ("frac_snow",)
-    assert sets_of(other) == {"climate": ("area_gages2", "p_mean")} or set(
-        sets_of(other)["climate"]
-    ) == {"p_mean", "area_gages2"}
+    assert set(sets_of(other)) == {"climate"}
+    assert set(sets_of(other)["climate"]) == {"p_mean", "area_gages2"}
 
 
 def test_families_of_levels_are_written_in_one_line(store: xr.Dataset) -> None:
@@ -110,6 +109,10 @@ def test_snow_has_the_products_of_the_store(store: xr.Dataset) -> None:
     other = store.copy()
     other["swe_daymet"] = store["swe"] * 2
     other["swe_daymet"].attrs = {"units": "mm", "group": "snow"}
+    own = {"off": {}, "uaz": {}, "dim": {"drop": ["srad"]}}
+    mixed = arms_of(other, factors={"model": ["lstm"], "snow": own})
+    assert mixed["lstm-snow.uaz"].inputs.dynamic == (*FORCING, "swe")
+    assert mixed["lstm-snow.dim"].inputs.dynamic == ("prcp", "tmax")
     levels = ["off", "simulated", "observed", "uaz", "daymet", "placebo(uaz)", "placebo(observed)"]
     arms = arms_of(other, factors={"model": ["lstm"], "snow": levels})
     seen = {name: arm.inputs.dynamic[len(FORCING) :] for name, arm in arms.items()}
@@ -296,6 +299,11 @@ def test_a_study_of_ones_own_levels_comes_to_a_bundle(path: Path, tmp_path: Path
     grown = small_spec(**QUICK | {"factors": FACTORS, "exclude": exclude, "confirmation__seeds": 3})
     study.finish_spec(grown)
     assert len(open_ledger(study.storage).evaluations) == 3 * len(opened.arms)
+
+
+def test_levels_stand_within_factors() -> None:
+    with pytest.raises(SpecError, match="no level of `factors`"):
+        small_spec(levels={"soil": {"off": {"drop": ["soil"]}}})
 
 
 def test_other_data_do_not_change_what_levels_mean(

@@ -30,7 +30,10 @@ def run(
     num_gpus: int | None = None,
     tracking_uri: str | None = None,
 ) -> Study:
-    """Start a study, or go on with it wherever it stopped; what `study run` does, in silence.
+    """Start a study, or go on with it wherever it stopped, in silence.
+
+    It searches, confirms, tests and reports as `study run` does, and MLflow has every job. The
+    winner's bundle is left to `Study.export`; report, figures and model do not go into MLflow.
 
     Args:
         spec: Of `study.load_spec`.

@@ -93,7 +93,7 @@ def resolve(spec: StudySpec, store: xr.Dataset) -> OwnLevels:
     for factor, names in spec.factors.items():
         for name in names:
             level = spec.level(factor, name)
-            if factor == PRODUCTS and not level.inputs and name not in BUILT_IN[factor]:
+            if factor == PRODUCTS and name not in BUILT_IN[factor] and level.changes_nothing:
                 level = _of_product(name, products, spec)
             elif name in BUILT_IN.get(factor, {}) or (
                 factor not in spec.levels and not PLACEBO.fullmatch(name)

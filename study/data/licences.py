@@ -79,8 +79,15 @@ def licences_of_store(store: xr.Dataset, groups: Iterable[str]) -> tuple[Licence
         groups: Names of some of its groups.
 
     Raises:
-        DataError: What the store says of its licences is not of the form it must have.
+        DataError: The store does not say where it comes from, or says its licences in another form
+            than it must.
     """
+    for name in ("source", "forcing_product"):
+        if name not in store.attrs:
+            raise DataError(
+                f"the store does not say its `{name}`; give the dataset this attribute and write "
+                "the store again"
+            )
     stated, accounts = dict(store.attrs.get(LICENCES, {})), store.attrs.get("about", {})
     stated |= {g: account["licence"] for g, account in accounts.items() if "licence" in account}
     origin = Origin(

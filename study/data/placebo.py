@@ -77,11 +77,12 @@ def _other_days(
     draws = generator("placebo", seed, basin)
     order = draws.permutation(complete)
     source = dict(zip(order, np.roll(order, -1), strict=True))  # each once, none its own
-    for year in np.unique(years):
+    known, number = np.unique(years, return_inverse=True)
+    for year in known:
         if year not in source:
             source[year] = draws.choice(complete)
-    place = {year: _by_position(years, positions, year) for year in complete}
-    return np.array([place[source[y]][p] for y, p in zip(years, positions, strict=True)])
+    days = np.stack([_by_position(years, positions, source[year]) for year in known])
+    return np.asarray(days[number, positions])
 
 
 def _complete(series: Sequence[np.ndarray], years: np.ndarray, positions: np.ndarray) -> list[int]:

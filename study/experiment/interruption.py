@@ -27,8 +27,7 @@ LIMIT_SECONDS = 18.0
 
 
 class Interruption:
-    """Whether the process was told to end. An instance that is made
-    elsewhere never receives a signal."""
+    """Whether the process was told to end; only an instance of `interruptible` receives signals."""
 
     def __init__(self) -> None:
         self._number: int | None = None

@@ -85,8 +85,11 @@ class RunningJob:
         """What computes its recurrence, on which the last bits depend: `name` (`native` or
         `torch`), `instructions`, and the `compiler` or torch's `version`. `failure`: why the C
         library is missing where it was wanted."""
-        device, loaded = self.worker.data.device.type, native.loaded()
-        if device == "cpu" and self.trainer.model.compiled:
+        device = self.worker.data.device.type
+        loaded = None
+        if device == "cpu" and self.worker.spec.resources.kernel == "auto":
+            loaded = native.loaded()
+        if loaded and self.trainer.model.compiled:
             return {
                 "name": "native",
                 "compiler": str(loaded.compiler),
@@ -95,8 +98,8 @@ class RunningJob:
         facts = {"version": torch.__version__, "instructions": device}
         if device == "cpu":
             facts["instructions"] = torch.backends.cpu.get_cpu_capability().lower()
-            if self.worker.spec.resources.kernel == "auto" and loaded.failure:
-                facts["failure"] = loaded.failure
+        if loaded and loaded.failure:
+            facts["failure"] = loaded.failure
         return {"name": "torch", **facts}
 
     def step(self) -> dict[str, Any]:

@@ -76,6 +76,11 @@ class LevelSpec(SpecModel):
             raise ValueError("`placebo: true` feeds `inputs` of another year; name some")
         return self
 
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether an arm is as without it, name and placebo apart."""
+        return not set(self.model_dump()) - {"label", "placebo", "requires"}
+
     @model_serializer(mode="wrap")
     def _only_what_is_set(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """So that a level has the same digest when levels can say more."""

@@ -118,6 +118,13 @@ class StudySpec(SpecModel):
 
     @model_validator(mode="after")
     def _levels_fit(self) -> StudySpec:
+        for factor, named in self.levels.items():
+            unknown = set(named) - set(self.factors.get(factor, ()))
+            if unknown:
+                raise ValueError(
+                    f"levels of `{factor}` say what `{min(unknown)}` changes, which is no level of "
+                    "`factors`; write levels within `factors`, not here"
+                )
         for factor, levels in self.factors.items():
             if len(set(levels)) != len(levels):
                 raise ValueError(f"factor `{factor}` names a level twice: {', '.join(levels)}")

@@ -81,6 +81,14 @@ def test_a_store_says_its_own() -> None:
     assert moisture == Licence(data="moisture of a satellite", terms="CC0")
 
 
+@pytest.mark.parametrize("name", ["source", "forcing_product"])
+def test_a_store_that_does_not_say_where_it_comes_from_is_refused(name: str) -> None:
+    store = a_store("camels-us")
+    del store.attrs[name]
+    with pytest.raises(DataError, match=f"does not say its `{name}`"):
+        licences_of_store(store, GROUPS)
+
+
 def test_what_this_package_computes_it_can_name() -> None:
     for group in ("shyft", "snow_simulated"):
         assert Origin(source="my-alps").licence(group).terms.startswith("computed here")
